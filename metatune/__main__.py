@@ -1,0 +1,5 @@
+"""`python -m metatune`: the command line."""
+
+from metatune.cli import main
+
+main()

@@ -1,0 +1,78 @@
+"""`metatune export` and `metatune train`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import Progress
+from rich.table import Table
+
+from metatune import export as documents
+from metatune.cli import printing
+from metatune.cli.options import DEFAULT_STORE, JsonOption, StoreOption
+from metatune.errors import InputError, StudyError
+from metatune.experience.store import ExperienceStore
+from metatune.trial import best_trial
+
+
+def train(
+    file: Annotated[Path, typer.Argument(help="Configuration that `metatune export` wrote.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Train an exported configuration again and print its scores."""
+    exported = documents.read(file)
+    with Progress(console=printing.ERR, transient=True) as progress:
+        bar = progress.add_task("training", total=exported["training"].get("epochs"))
+        got = documents.train(
+            exported, str(file), lambda epoch: progress.update(bar, completed=epoch)
+        )
+    if as_json:
+        printing.print_json(
+            {
+                "recorded": got.recorded,
+                "value": got.value,
+                "same": got.value == got.recorded,
+                "test": got.test,
+            }
+        )
+        return
+    metric = exported["task"]["metric"]
+    verdict = "the same" if got.value == got.recorded else f"off by {got.value - got.recorded:.3g}"
+    printing.OUT.print(f"{metric}: {got.value!r} (recorded {got.recorded!r}: {verdict})")
+    table = Table("test score", "value")
+    for name, value in got.test.items():
+        table.add_row(name, f"{value:.4f}")
+    printing.OUT.print(table)
+
+
+def export(
+    study: Annotated[str, typer.Argument(help="Study whose best trial is written.")],
+    form: Annotated[str, typer.Option("--format", help="toml, json or yaml.")] = "toml",
+    trial: Annotated[int | None, typer.Option(help="Another trial than the best.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write.")] = None,
+    store: StoreOption = DEFAULT_STORE,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the best configuration of a study as a file that `metatune train` trains again."""
+    kept = ExperienceStore(store)
+    found = kept.study(study)
+    trials = kept.trials(study=study)
+    if trial is None:
+        chosen = best_trial(found.task, trials)
+    else:
+        chosen = next((t for t in trials if t.number == trial and t.value is not None), None)
+    if chosen is None:
+        what = "complete trial" if trial is None else f"trial {trial} with a value"
+        raise StudyError(f"study {study!r} has no {what} to export")
+    text = documents.to_text(documents.document(found, chosen), "json" if as_json else form)
+    if output is None:
+        sys.stdout.write(text)
+        return
+    try:
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{output}: cannot be written: {error.strerror}") from None
+    printing.ERR.print(f"wrote {output}: {found.task.metric} {chosen.value!r}", highlight=False)

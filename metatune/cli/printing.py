@@ -1,0 +1,91 @@
+"""What commands print: tables for people, JSON for machines."""
+
+from __future__ import annotations
+
+import json
+import math
+import shlex
+import sys
+from collections import Counter
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from metatune.study import Study
+from metatune.trial import Trial, TrialState, best_trial
+
+OUT = Console(soft_wrap=True)
+ERR = Console(stderr=True, soft_wrap=True)
+
+
+def summary(study: Study, trials: list[Trial]) -> dict[str, Any]:
+    """A study in plain tables: how its trials ended, and the best."""
+    count = Counter(str(trial.state) for trial in trials)
+    best = best_trial(study.task, trials)
+    return {
+        "study": study.name,
+        "task": study.task.name,
+        "metric": study.task.metric,
+        "direction": study.task.direction,
+        "optimizer": study.optimizer,
+        "states": {str(state): count[state] for state in TrialState if count[state]},
+        "best": best and {"number": best.number, "value": best.value, "config": best.config},
+    }
+
+
+def print_study(study: Study, trials: list[Trial]) -> None:
+    """A study for people, and how to go on from it."""
+    found = summary(study, trials)
+    count = ", ".join(f"{n} {state.lower()}" for state, n in found["states"].items())
+    OUT.print(f"{study.name}: {count}; proposed by {study.optimizer}", highlight=False)
+    best = found["best"]
+    if best is None:
+        OUT.print("no trial is complete; see: metatune experience show --study " + study.name)
+        return
+    OUT.print(f"best {study.task.metric} {best['value']:.6g} (trial {best['number']}):")
+    table = Table(show_header=False)
+    for name, value in best["config"].items():
+        table.add_row(name, f"{value:.6g}" if isinstance(value, float) else str(value))
+    OUT.print(table)
+    OUT.print(f"write it with: metatune export {shlex.quote(study.name)} -o best.toml")
+
+
+def trial_row(trial: Trial) -> dict[str, Any]:
+    """A trial in plain tables, everything a machine may ask."""
+    s = trial.suggestion
+    return {
+        "id": trial.id,
+        "study": trial.study,
+        "number": trial.number,
+        "state": str(trial.state),
+        "config": trial.config,
+        "value": trial.value,
+        "curve": [[r.step, r.value, r.seconds] for r in trial.curve],
+        "error": trial.error,
+        "finished_index": trial.finished_index,
+        "cost": trial.cost,
+        "seed": trial.seed,
+        "optimizer": s.optimizer,
+        "tasks": dict(s.tasks),
+        "predicted": s.predicted,
+        "uncertainty": s.uncertainty,
+        "training": dict(trial.training),
+    }
+
+
+def print_json(value: dict[str, Any]) -> None:
+    """A value as JSON on standard output."""
+    json.dump(_plain(value), sys.stdout, indent=2)
+    sys.stdout.write("\n")
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no NaN and no infinities: they become null."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value

@@ -1,0 +1,193 @@
+"""`metatune search` and `metatune suggest`."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from metatune.cli import printing
+from metatune.cli.options import DEFAULT_STORE, JsonOption, StoreOption
+from metatune.experience.store import ExperienceStore
+from metatune.space import config_text
+from metatune.task import Direction, Measure, Task
+
+
+class OptimizerName(StrEnum):
+    """Optimizers by name."""
+
+    AUTO = "auto"
+    RANDOM = "random"
+    TPE = "tpe"
+    GP = "gp"
+    CMAES = "cmaes"
+    PORTFOLIO = "portfolio"
+
+
+class PrunerName(StrEnum):
+    """Pruners by name."""
+
+    ASHA = "asha"
+    NONE = "none"
+
+
+SpaceArgument = Annotated[
+    str, typer.Argument(help="Search space: a TOML file, or a shipped one: mlp, cnn.")
+]
+TaskOption = Annotated[
+    str, typer.Option("--task", help="Built-in data set, data file, or a name with --trainable.")
+]
+TargetOption = Annotated[
+    str | None, typer.Option("--target", help="Column or array to predict in a data file.")
+]
+OptimizerOption = Annotated[OptimizerName, typer.Option("--optimizer", help="What proposes.")]
+SeedOption = Annotated[int, typer.Option("--seed", help="Everything random follows from it.")]
+
+
+def search(
+    space: SpaceArgument,
+    task: TaskOption,
+    trials: Annotated[int, typer.Option(min=1, help="Trials in the end, over all runs.")] = 20,
+    study: Annotated[str | None, typer.Option(help="Name; by default space-task-seed.")] = None,
+    trainable: Annotated[
+        str | None, typer.Option(help="Your own Ray Tune trainable, package.module:name.")
+    ] = None,
+    metric: Annotated[str, typer.Option(help="What a --trainable reports.")] = "loss",
+    direction: Annotated[Direction, typer.Option(help="Of the metric.")] = "minimize",
+    measure: Annotated[Measure, typer.Option(help="Which report counts.")] = "last",
+    target: TargetOption = None,
+    optimizer: OptimizerOption = OptimizerName.AUTO,
+    pruner: Annotated[PrunerName, typer.Option(help="What stops trials early.")] = PrunerName.ASHA,
+    memory: Annotated[bool, typer.Option(help="Start from what earlier searches learned.")] = True,
+    max_steps: Annotated[
+        int | None,
+        typer.Option("--max-steps", "--epochs", min=1, help="Reports (epochs) of a full trial."),
+    ] = None,
+    concurrency: Annotated[int | None, typer.Option(min=1, help="Trials at a time.")] = None,
+    cpus: Annotated[float, typer.Option(min=0, help="Processors of one trial.")] = 1.0,
+    gpus: Annotated[float, typer.Option(min=0, help="GPUs of one trial, or a fraction.")] = 0.0,
+    max_failures: Annotated[int, typer.Option(min=0, help="Retries of a failed trial.")] = 0,
+    time_budget: Annotated[float | None, typer.Option(help="Seconds to search.")] = None,
+    address: Annotated[str | None, typer.Option(help="Ray cluster; else one on this host.")] = None,
+    seed: SeedOption = 0,
+    store: StoreOption = DEFAULT_STORE,
+    as_json: JsonOption = False,
+) -> None:
+    """Search for good hyperparameters.
+
+    The same command continues a search that was interrupted or killed; a larger --trials extends
+    it.
+
+      metatune search mlp --task digits --trials 30
+
+      metatune search my_space.toml --task shop --trainable my_code.train:fit --metric auc
+      --direction maximize
+    """
+    from metatune.optimizers.pruning import NoPruner
+    from metatune.orchestration.problem import import_trainable
+    from metatune.orchestration.running import Resources
+    from metatune.orchestration.search import search as run_search
+
+    own = None if trainable is None else import_trainable(trainable)
+    try:
+        result = run_search(
+            space,
+            task if own is None else Task(task, metric, direction, measure),
+            own,
+            trials=trials,
+            study=study,
+            store=store,
+            seed=seed,
+            optimizer=_optimizer(optimizer),
+            memory=memory,
+            pruner=NoPruner() if pruner is PrunerName.NONE else None,
+            max_steps=max_steps,
+            target=target,
+            resources=Resources(cpus, gpus, concurrency, max_failures),
+            time_budget=time_budget,
+            address=address,
+            display=not as_json,
+        )
+    except KeyboardInterrupt:
+        _say_how_to_resume()
+        raise typer.Exit(130) from None
+    if as_json:
+        printing.print_json(
+            printing.summary(result.study, result.trials) | {"complete": result.complete}
+        )
+    else:
+        printing.print_study(result.study, result.trials)
+    if not result.complete:
+        _say_how_to_resume()
+        raise typer.Exit(130 if time_budget is None else 0)
+
+
+def suggest(
+    space: SpaceArgument,
+    task: TaskOption,
+    count: Annotated[int, typer.Option(min=1, help="How many configurations.")] = 5,
+    target: TargetOption = None,
+    optimizer: OptimizerOption = OptimizerName.AUTO,
+    seed: SeedOption = 0,
+    store: StoreOption = DEFAULT_STORE,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what to try first; nothing is run."""
+    from metatune.orchestration.search import suggest as propose
+
+    suggestions = propose(
+        space,
+        _known_task(task, store),
+        count=count,
+        store=store,
+        seed=seed,
+        optimizer=_optimizer(optimizer),
+        target=target,
+    )
+    if as_json:
+        rows = [
+            {"config": s.config, "optimizer": s.optimizer, "tasks": dict(s.tasks)}
+            for s in suggestions
+        ]
+        printing.print_json({"suggestions": rows})
+        return
+    table = Table("#", "configuration", "proposed by", "past tasks that spoke")
+    for number, s in enumerate(suggestions):
+        spoke = ", ".join(f"{name} {weight:.0%}" for name, weight in s.tasks.items())
+        table.add_row(str(number), config_text(s.config), s.optimizer, spoke)
+    printing.OUT.print(table)
+
+
+def _optimizer(name: OptimizerName) -> Any:
+    from metatune.optimizers.auto import auto
+    from metatune.optimizers.cma_es import CMAES
+    from metatune.optimizers.optuna_samplers import GP, TPE
+    from metatune.optimizers.portfolio import Portfolio
+    from metatune.optimizers.random import RandomSearch
+
+    makers: dict[OptimizerName, Any] = {
+        OptimizerName.AUTO: auto,
+        OptimizerName.RANDOM: RandomSearch(),
+        OptimizerName.TPE: TPE(),
+        OptimizerName.GP: GP(),
+        OptimizerName.CMAES: CMAES(),
+        OptimizerName.PORTFOLIO: lambda space, past: Portfolio(past),
+    }
+    return makers[name]
+
+
+def _known_task(name: str, store: str) -> Task | str:
+    """The task of that name in the store if its trainable is the user's, else the name itself."""
+    for study in ExperienceStore(store).studies():
+        if study.task.name == name and "trainable" in study.training:
+            return study.task
+    return name
+
+
+def _say_how_to_resume() -> None:
+    command = shlex.join(["metatune", *sys.argv[1:]])
+    printing.ERR.print(f"stopped; go on with: {command}", markup=False, highlight=False)

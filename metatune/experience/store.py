@@ -1,0 +1,286 @@
+"""The experience store: studies, their trials, and who runs them, in a folder or on S3.
+
+    studies/<study>.json                          a sealed record with its task and space
+    trials/<task>/<space id>/<id>-<hash>.parquet  one file an append, or merged from several
+    leases/<study>/<holder>.json                  who runs the study
+
+Any number of processes on any number of machines may append, read and compact at a time; nothing
+is locked and no server runs.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections import defaultdict
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from uuid import uuid4
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import fs
+
+from metatune.errors import DamagedFileError, StoreAddressError, StoreError, StudyError
+from metatune.experience import compaction, verification
+from metatune.experience.compaction import Compaction
+from metatune.experience.files import Entry, Files, file_name
+from metatune.experience.lease import Lease
+from metatune.experience.past import PastTask
+from metatune.experience.records import KEYS, columns_of, newest, to_table, to_trials
+from metatune.experience.sealed import to_json
+from metatune.experience.study_files import (
+    read_studies,
+    read_study,
+    study_path,
+    trial_folder,
+    write_study,
+)
+from metatune.experience.trial_files import encode, read_rows
+from metatune.experience.verification import Damage
+from metatune.space import SearchSpace
+from metatune.study import Study
+from metatune.task import Task
+from metatune.trial import Trial, TrialState
+
+# What optimizers learn from; tracebacks and folders to resume from are not.
+_PAST_FIELDS = ("curve", "value", "finished_index", "cost", "population", "training")
+
+
+class ExperienceStore:
+    """What is known, at `uri`: a folder, `file:///folder` or `s3://bucket/prefix?region=...`.
+
+    Raises StoreAddressError for an address that is none. Nothing is made or asked until something
+    is written or read; a store that does not exist yet is empty. What an `append` or `put_study`
+    has written is there whole or not at all, and durable when it returns.
+
+    Reads go on without damaged files and warn of them once (ExperienceWarning); where every file
+    asked for is of a newer metatune they raise SchemaVersionError. Any other failure of the file
+    system is a StoreError, before the first write has worked a StoreAddressError.
+    """
+
+    def __init__(self, uri: str | Path) -> None:
+        self._files = Files(uri)
+        self._folders: dict[str, str] = {}
+
+    def __repr__(self) -> str:
+        return f"ExperienceStore({self.uri!r})"
+
+    @property
+    def uri(self) -> str:
+        """What opens the same store again, from any working directory."""
+        return self._files.uri
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the store is a folder of this machine's file system."""
+        return self._files.is_local
+
+    @property
+    def filesystem(self) -> fs.FileSystem:
+        """The pyarrow file system that the store is in."""
+        return self._files.filesystem
+
+    def path(self, *parts: str) -> str:
+        """The path of `parts` under the root of the store, inside `filesystem`."""
+        return self._files.path(*parts)
+
+    def check_writable(self) -> None:
+        """Write a small file and delete it; raises StoreAddressError naming the reason."""
+        probe = self.path("studies", f".{uuid4().hex}.tmp")
+        try:
+            self._files.write(probe, [b"probe"])
+            self._files.delete(probe)
+        except (StoreError, StoreAddressError) as error:
+            raise StoreAddressError(f"store {self.uri!r} is not writable: {error}") from error
+
+    def put_study(self, study: Study) -> None:
+        """Create a study, or replace it, as when its budget grows.
+
+        Raises StudyError if it has another task or space than its trials so far.
+        """
+        folder = self.path(*trial_folder(study))
+        try:
+            old = self.find_study(study.name)
+        except DamagedFileError:
+            old = None  # replacing it is the only repair
+        if old is not None and self.path(*trial_folder(old)) != folder:
+            raise StudyError(
+                f"study {study.name!r} is of task {old.task.name!r} and space {old.space.id}, not "
+                f"{study.task.name!r} and {study.space.id}; give the new one another name"
+            )
+        write_study(self._files, study)
+
+    def study(self, name: str) -> Study:
+        """The study of that name; raises StudyError naming the nearest if there is none."""
+        study = self.find_study(name)
+        if study is None:
+            names = [known.name for known in self.studies()]
+            near = difflib.get_close_matches(name, names) or names[:5]
+            known = f"is it one of {near}?" if near else "the store has none yet"
+            raise StudyError(f"study {name!r} is unknown in {self.uri}; {known}")
+        return study
+
+    def find_study(self, name: str) -> Study | None:
+        """The study of that name, or None. Raises DamagedFileError or SchemaVersionError if it is
+        there and cannot be read."""
+        try:
+            return read_study(self._files, study_path(self._files, name))
+        except FileNotFoundError:
+            return None
+
+    def studies(self) -> list[Study]:
+        """Every study, by name."""
+        return read_studies(self._files)
+
+    def tasks(self) -> list[Task]:
+        """Every task that some study is of, by name; alike ones are given once."""
+        tasks = {to_json(s.task.to_dict(), sort_keys=True): s.task for s in self.studies()}
+        return [task for _, task in sorted(tasks.items(), key=lambda item: (item[1].name, item[0]))]
+
+    def append(self, trials: Sequence[Trial]) -> None:
+        """Record trials, or later revisions of them; durable when this returns.
+
+        The trials of one task and space are recorded all or none. Raises StudyError for a study
+        that was never put, and StoreError naming a value that cannot be stored; neither records
+        anything.
+        """
+        groups: dict[str, list[Trial]] = defaultdict(list)
+        for trial in trials:
+            groups[self._folder(trial.study)].append(trial)
+        contents = {folder: encode(to_table(group)) for folder, group in groups.items()}
+        for folder, (name, data) in contents.items():
+            self._files.write(f"{folder}/{name}", [data])
+
+    def _folder(self, study: str) -> str:
+        if study not in self._folders:
+            found = self.find_study(study)
+            if found is None:
+                raise StudyError(f"study {study!r} is unknown in {self.uri}; put_study it first")
+            self._folders[study] = self.path(*trial_folder(found))
+        return self._folders[study]
+
+    def trials(
+        self,
+        study: str | None = None,
+        task: str | None = None,
+        states: Collection[TrialState] | None = None,
+        columns: Collection[str] | None = None,
+    ) -> list[Trial]:
+        """The last revision of each trial as recorded, in order of study and number.
+
+        Only those of one `study`, of one `task` by name, and in `states`, where given. `columns`
+        names the fields of a Trial that are read, all if None: curve, value, finished_index, cost,
+        population, checkpoint, error and training take their default where left out, the others
+        are always read. Raises InputError for an unknown one.
+        """
+        names = columns_of(columns)
+        parts = self._parts(study, task)
+        if parts is None:
+            return []
+        table = self._rows(lambda: self._files.entries(*parts), names, study)
+        if states is not None:
+            wanted = pa.array([str(state) for state in states], pa.string())
+            table = table.filter(pc.is_in(table["state"], wanted))
+        return to_trials(table)
+
+    def _parts(self, study: str | None, task: str | None) -> tuple[str, ...] | None:
+        """The smallest folder with all trials of a study and task; None if there are none."""
+        wide = ("trials",) if task is None else ("trials", file_name(task, "task"))
+        if study is None:
+            return wide
+        try:
+            found = self.find_study(study)
+        except DamagedFileError:
+            return wide  # its trials are all there, whatever became of its record
+        if found is None or (task is not None and task != found.task.name):
+            return None
+        return trial_folder(found)
+
+    def _rows(
+        self,
+        list_entries: Callable[[], list[Entry]],
+        columns: Sequence[str],
+        study: str | None = None,
+    ) -> pa.Table:
+        """The rows that hold: of every trial the last revision, whatever its state."""
+        table = read_rows(self._files, list_entries, columns, study)
+        return table.filter(pa.array(newest(table.select(list(KEYS)))))
+
+    def cutoff(self, without: Collection[str] = ()) -> dict[str, int]:
+        """How many finished trials each study has, by name; studies with none are left out."""
+        columns = (*KEYS, "finished_index")
+        table = self._rows(lambda: self._files.entries("trials"), columns)
+        table = table.filter(pc.is_valid(table["finished_index"]))
+        last = table.group_by("study").aggregate([("finished_index", "max")]).to_pylist()
+        counts = {row["study"]: row["finished_index_max"] + 1 for row in last}
+        return {study: counts[study] for study in sorted(counts) if study not in without}
+
+    def past_tasks(
+        self,
+        space: SearchSpace | None = None,
+        cutoff: Mapping[str, int] | None = None,
+        without: Collection[str] = (),
+    ) -> list[PastTask]:
+        """What optimizers learn from: finished trials, lower is better, by task and space.
+
+        Trials of one task name, data hash and way to measure in one space make one PastTask, which
+        has the task record of its first study by name; past tasks are in order of these. `space`
+        leaves only spaces that share with it a parameter of the same name and kind; `cutoff` only
+        its studies, and of each the trials with a `finished_index` below its number; `without`
+        leaves studies out. Errors and checkpoints of trials are not read.
+        """
+        studies = {
+            study.name: study
+            for study in self.studies()
+            if study.name not in without
+            and (cutoff is None or study.name in cutoff)
+            and (space is None or _overlap(space, study.space))
+        }
+        folders = {self.path(*trial_folder(study)) for study in studies.values()}
+        table = self._rows(
+            lambda: [e for e in self._files.entries("trials") if e.folder in folders],
+            columns_of(_PAST_FIELDS),
+        )
+        known = pc.is_in(table["study"], pa.array(studies, pa.string()))
+        ended = pc.not_equal(table["state"], str(TrialState.RUNNING))
+        groups: dict[tuple[str, ...], list[Trial]] = defaultdict(list)
+        for trial in to_trials(table.filter(pc.and_(known, ended))):
+            if cutoff is None or _is_before(trial.finished_index, cutoff[trial.study]):
+                groups[_past_key(studies[trial.study])].append(trial)
+        past = []
+        for _, trials in sorted(groups.items()):
+            first = studies[trials[0].study]
+            inward = tuple(trial.inward(first.task) for trial in trials)
+            past.append(PastTask(first.task, first.space, inward))
+        return past
+
+    def compact(self, grace_seconds: float = 60.0) -> Compaction:
+        """Merge the small files of each task and space into one, as `compaction.compact` does."""
+        return compaction.compact(self._files, grace_seconds)
+
+    def verify(self) -> list[Damage]:
+        """Every file that is not what was written, as `verification.verify` does."""
+        return verification.verify(self._files)
+
+    def lease(
+        self, study: str, heartbeat_seconds: float = 10.0, stale_seconds: float = 60.0
+    ) -> Lease:
+        """The right to run a study, to be entered with `with`: see Lease."""
+        return Lease(self._files, study, heartbeat_seconds, stale_seconds)
+
+
+def _overlap(one: SearchSpace, other: SearchSpace) -> bool:
+    """Whether some parameter has the same name and kind in both."""
+    return any(
+        type(parameter) is type(other.parameters.get(name))
+        for name, parameter in one.parameters.items()
+    )
+
+
+def _is_before(finished_index: int | None, cutoff: int) -> bool:
+    return finished_index is not None and finished_index < cutoff
+
+
+def _past_key(study: Study) -> tuple[str, ...]:
+    task = study.task
+    return (task.name, task.data_hash, study.space.id, task.metric, task.direction, task.measure)

@@ -1,0 +1,143 @@
+"""Data sets: cleaned, split and described, ready to train on."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import torch
+
+from metatune.errors import DataError
+from metatune.networks.cleaning import Features, clean, clean_images
+from metatune.networks.metafeatures import metafeatures
+from metatune.networks.reading import read
+from metatune.networks.splits import Splits
+from metatune.networks.tables import Kind, Table
+from metatune.networks.targets import (
+    Vector,
+    class_targets,
+    infer_kind,
+    number_targets,
+    with_target,
+)
+from metatune.task import Task
+
+
+@dataclass(frozen=True)
+class Split:
+    """Rows of a data set: `inputs` [n, *shape] in float32; `targets` [n] class numbers in int64,
+    or [n, outputs] in float32, standardised."""
+
+    inputs: torch.Tensor
+    targets: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set in three splits.
+
+    `shape` is that of one input: (features,) or (channels, height, width). `labels` name the
+    classes, or the targets of a regression. A standardised target times `target_scale` plus
+    `target_center`, both [outputs], is in its own unit. `report` tells in one line each what was
+    dropped or changed.
+    """
+
+    name: str
+    kind: Kind
+    shape: tuple[int, ...]
+    labels: tuple[str, ...]
+    train: Split
+    validation: Split
+    test: Split
+    target_center: Vector
+    target_scale: Vector
+    split_seed: int
+    data_hash: str
+    report: tuple[str, ...]
+
+    @property
+    def outputs(self) -> int:
+        """Number of classes, or of targets of a regression."""
+        return len(self.labels)
+
+    @property
+    def rows(self) -> int:
+        """Number of rows in all splits together."""
+        return len(self.train) + len(self.validation) + len(self.test)
+
+    def task(self) -> Task:
+        """The task of minimising the best `validation_loss`: the validation log loss, or the
+        validation mean squared error of standardised targets."""
+        what = "classes" if self.kind == "classification" else "target columns"
+        return Task(
+            self.name,
+            metric="validation_loss",
+            direction="minimize",
+            measure="best",
+            metafeatures=metafeatures(
+                self.kind,
+                self.rows,
+                self.train.inputs.flatten(1).numpy(),
+                self.train.targets.numpy(),
+            ),
+            data_hash=self.data_hash,
+            description=(
+                f"{self.kind}, {self.outputs} {what}, {self.rows} rows, inputs {self.shape}"
+            ),
+        )
+
+
+def load(
+    name: str | Path, target: str | None = None, kind: Kind | None = None, split_seed: int = 0
+) -> Dataset:
+    """The data set of a built-in name (`reading.BUILT_IN`) or of a CSV, Parquet or NPZ file.
+
+    `target` names the column to predict, "target" if not given (see `reading.read`). Unless `kind`
+    says otherwise, a file is a classification where its target is text, or whole numbers of at
+    most 20 distinct values that appear twice on average; else a regression. Rows without a target
+    are dropped, the others split 60/20/20 by `split_seed`, stratified by class, and cleaned as
+    `cleaning` says. Raises TaskError for an unknown name and DataError for data that cannot be
+    learned from.
+    """
+    if kind is not None and kind not in get_args(Kind):
+        raise DataError(f"{name}: kind = {kind!r} must be one of {get_args(Kind)}")
+    table = with_target(read(name, target))
+    kind = kind or table.kind or infer_kind(table)
+    prepare = class_targets if kind == "classification" else number_targets
+    targets = prepare(table, split_seed)
+    inputs, report = _inputs(table, targets.splits)
+    train, validation, test = (
+        Split(torch.from_numpy(part), torch.from_numpy(targets.values[rows]))
+        for part, rows in zip(inputs, targets.splits, strict=True)
+    )
+    stem = Path(name).stem
+    return Dataset(
+        name=stem if target in (None, "target") else f"{stem}-{target}",
+        kind=kind,
+        shape=tuple(train.inputs.shape[1:]),
+        labels=targets.labels,
+        train=train,
+        validation=validation,
+        test=test,
+        target_center=targets.center,
+        target_scale=targets.scale,
+        split_seed=split_seed,
+        data_hash=hashlib.sha256(f"{kind} {table.digest()}".encode()).hexdigest(),
+        report=(*table.notes, *targets.report, *report),
+    )
+
+
+def _inputs(table: Table, splits: Splits) -> tuple[list[Features], list[str]]:
+    """Inputs [n, *shape] of the three splits, and what cleaning did."""
+    if table.images is not None:
+        images, report = clean_images(table.images, splits, table.source)
+        return [images[rows] for rows in splits], report
+    cleaned = clean(table, splits)
+    columns = [column for _, column in cleaned.columns]
+    return [np.stack([c[rows] for c in columns], axis=1) for rows in splits], cleaned.report

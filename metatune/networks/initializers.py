@@ -1,0 +1,105 @@
+"""Initializers: the weights a network starts from, drawn from a given generator alone.
+
+Weights of linear and convolutional layers are drawn as `initializer` says and multiplied by
+`initializer_gain` (not asked for by "default"); their biases are 0 but for "default". Other
+parameters keep what their layers start with.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import nn
+
+from metatune.networks.settings import Settings
+
+Layer = nn.Linear | nn.Conv2d
+
+
+def initialize(
+    network: nn.Module, settings: Settings, generator: torch.Generator, inputs: torch.Tensor
+) -> None:
+    """Set every weight and bias of `network` in place.
+
+    `inputs` [n, *shape] is a batch of training inputs, which "lsuv" measures on.
+    """
+    name = settings.choice("initializer", INITIALIZERS)
+    gain = 1.0 if name == "default" else settings.number("initializer_gain", 1e-6, 1e6)
+    with torch.no_grad():
+        for layer in layers(network):
+            INITIALIZERS[name](layer, gain, generator)
+        if name == "lsuv":
+            _unit_variance(network, gain, inputs)
+
+
+def layers(network: nn.Module) -> list[Layer]:
+    """The linear and convolutional layers of a network, in order."""
+    return [m for m in network.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
+
+
+def _default(layer: Layer, gain: float, generator: torch.Generator) -> None:
+    """PyTorch's own: weights and biases uniform within 1 / sqrt(fan_in)."""
+    bound = gain / math.sqrt(layer.weight[0].numel())
+    layer.weight.uniform_(-bound, bound, generator=generator)
+    if layer.bias is not None:
+        layer.bias.uniform_(-bound, bound, generator=generator)
+
+
+def _kaiming(layer: Layer, gain: float, generator: torch.Generator) -> None:
+    """Normal with variance 2 / fan_in (He et al. 2015, eq. 10)."""
+    layer.weight.normal_(0.0, gain * math.sqrt(2 / layer.weight[0].numel()), generator=generator)
+    _zero_bias(layer)
+
+
+def _xavier(layer: Layer, gain: float, generator: torch.Generator) -> None:
+    """Uniform with variance 2 / (fan_in + fan_out) (Glorot & Bengio 2010, eq. 16)."""
+    nn.init.xavier_uniform_(layer.weight, gain, generator=generator)
+    _zero_bias(layer)
+
+
+def _orthogonal(layer: Layer, gain: float, generator: torch.Generator) -> None:
+    """Orthonormal rows or columns (Saxe et al. 2014)."""
+    nn.init.orthogonal_(layer.weight, gain, generator=generator)
+    _zero_bias(layer)
+
+
+def _zero_bias(layer: Layer) -> None:
+    if layer.bias is not None:
+        layer.bias.zero_()
+
+
+def _unit_variance(network: nn.Module, gain: float, inputs: torch.Tensor) -> None:
+    """Layer-sequential unit variance (Mishkin & Matas 2016, algorithm 1): scale orthonormal
+    weights so that each layer's output has standard deviation `gain` on `inputs`.
+
+    One pass is exact, since a layer without bias is linear in its weights. Dropout is off and
+    batch normalization an identity meanwhile.
+    """
+
+    def rescaled(layer: Layer, output: torch.Tensor) -> torch.Tensor:
+        deviation = output.std(correction=0)
+        scale = torch.where(deviation > 0, gain / deviation, 1.0)
+        layer.weight.mul_(scale)
+        return output * scale
+
+    hooks = [
+        layer.register_forward_hook(lambda _, __, output, layer=layer: rescaled(layer, output))
+        for layer in layers(network)
+    ]
+    was_training = network.training
+    network.eval()
+    network(inputs)
+    network.train(was_training)
+    for hook in hooks:
+        hook.remove()
+
+
+INITIALIZERS: Mapping[str, Callable[[Layer, float, torch.Generator], None]] = {
+    "default": _default,
+    "kaiming": _kaiming,
+    "xavier": _xavier,
+    "orthogonal": _orthogonal,
+    "lsuv": _orthogonal,
+}

@@ -1,0 +1,70 @@
+"""Metrics: how good predictions are."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+from sklearn import metrics as sklearn_metrics
+
+Array = npt.NDArray[np.float64]
+Classes = npt.NDArray[np.int64]
+
+_LEAST_PROBABILITY = 1e-15
+
+
+def log_loss(logits: Array, classes: Classes) -> float:
+    """Mean negative log-probability of the right class, probabilities clipped at 1e-15 from below;
+    NaN if a logit is NaN or infinite. `logits` [n, c], `classes` [n]."""
+    with np.errstate(invalid="ignore"):
+        shifted = logits - logits.max(axis=1, keepdims=True)
+        total = np.log(np.exp(shifted).sum(axis=1))
+        right = shifted[np.arange(len(classes)), classes] - total
+        return float(-np.maximum(right, math.log(_LEAST_PROBABILITY)).mean())
+
+
+def accuracy(logits: Array, classes: Classes) -> float:
+    """Share of rows whose highest logit is the right class's."""
+    return float((logits.argmax(axis=1) == classes).mean())
+
+
+def mean_squared_error(predicted: Array, targets: Array) -> float:
+    """Mean over rows and outputs [n, outputs]; infinite where it overflows."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return float(((predicted - targets) ** 2).mean())
+
+
+def rmse(predicted: Array, targets: Array) -> float:
+    """Root mean squared error over rows, averaged over outputs [n, outputs]."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return float(np.sqrt(((predicted - targets) ** 2).mean(axis=0)).mean())
+
+
+def classification_scores(logits: Array, classes: Classes) -> dict[str, float]:
+    """Accuracy, precision, recall, F1 and log loss of `logits` [n, c] against `classes` [n].
+
+    Precision, recall and F1 are macro averages, for two classes too: the plain mean over the
+    classes that appear among the right or the predicted ones. A class never predicted has
+    precision 0, one absent from `classes` recall 0. All are NaN if a logit is not finite.
+    """
+    names = ("accuracy", "precision", "recall", "f1", "log_loss")
+    if not np.isfinite(logits).all():
+        return dict.fromkeys(names, math.nan)
+    precision, recall, f1, _ = sklearn_metrics.precision_recall_fscore_support(
+        classes, logits.argmax(axis=1), average="macro", zero_division=0.0
+    )
+    values = (accuracy(logits, classes), precision, recall, f1, log_loss(logits, classes))
+    return {name: float(value) for name, value in zip(names, values, strict=True)}
+
+
+def regression_scores(predicted: Array, targets: Array) -> dict[str, float]:
+    """Root mean squared error and R², each averaged over the outputs of [n, outputs].
+
+    The error is in the targets' unit. R² needs two rows, and is NaN for one; a constant target has
+    R² 1 if predicted perfectly, else 0. Both are NaN if a prediction is not finite.
+    """
+    if not np.isfinite(predicted).all():
+        return {"rmse": math.nan, "r2": math.nan}
+    r2 = sklearn_metrics.r2_score(targets, predicted) if len(targets) > 1 else math.nan
+    return {"rmse": rmse(predicted, targets), "r2": float(r2)}

@@ -1,0 +1,192 @@
+"""The heart of a search: one object that owns the study.
+
+It asks the meta-optimizer what to try and the pruner what to stop, and writes what happened
+through one group commit. It holds nothing that is not rebuilt from the study record and its trials,
+so a search goes on after its driver was killed as if nothing had happened.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from numbers import Real
+from typing import Any
+
+from metatune.optimizers.optimizer import MetaOptimizer
+from metatune.optimizers.pruning import Pruner
+from metatune.orchestration.group_commit import GroupCommit
+from metatune.study import Study
+from metatune.trial import Checkpoint, Report, Trial, TrialState, derive_seed
+
+
+class Coordinator:
+    """Owns one study while it is searched.
+
+    `trials` are those already in the store. The ones among them that were RUNNING are handed out
+    again first, each with its number, configuration and seed, its curve cut back to its last
+    checkpoint. `deadline` is in seconds of `time.monotonic`.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        trials: Sequence[Trial],
+        optimizer: MetaOptimizer,
+        pruner: Pruner,
+        commits: GroupCommit,
+        deadline: float = math.inf,
+    ) -> None:
+        self.study = study
+        self.trials: list[Trial] = []
+        self._deadline = deadline
+        self._optimizer = optimizer
+        self._pruner = pruner
+        self._commits = commits
+        self._inward: list[Trial] = []
+        for trial in sorted(trials, key=lambda trial: trial.number):
+            while len(self.trials) < trial.number:  # its record was damaged: propose it anew
+                self._keep(self._propose())
+            self._keep(trial if trial.state.finished else _cut_back(trial))
+        self._again = deque(t.number for t in self.trials if not t.state.finished)
+        ended = [t.finished_index for t in self.trials if t.finished_index is not None]
+        self._finished, self._next_index = len(ended), max(ended, default=-1) + 1
+
+    def __getstate__(self) -> dict[str, object]:
+        """Nothing: Ray Tune writes all it is given into a snapshot, which is never read."""
+        return {}
+
+    def ask(self) -> Trial | None:
+        """The next trial to run, or None when the budget of trials or time is spent."""
+        if self.is_out_of_time():
+            return None
+        if self._again:
+            return self.trials[self._again.popleft()]
+        if len(self.trials) >= self.study.trials:
+            return None
+        self._commits.flush()  # nothing is proposed from that could still be lost
+        trial = self._propose()
+        self._record(trial)
+        return trial
+
+    def report(self, number: int, step: int, metrics: Mapping[str, Any], seconds: float) -> bool:
+        """Take in what trial `number` measured at `step`; True if it must stop now.
+
+        The trial fails where the metric is missing or no finite number. A step that is not beyond
+        the last one is old news.
+        """
+        trial = self.trials[number]
+        if trial.state.finished:
+            return True
+        if step <= trial.step:
+            return False
+        problem = self._problem(metrics, step)
+        if problem:
+            self.fail(number, problem)
+            return True
+        report = Report(step, float(metrics[self.study.task.metric]), seconds)
+        trial = replace(trial, curve=(*trial.curve, report), cost=seconds)
+        self._keep(trial)
+        if self._pruner.should_prune(self._inward[number], self._inward):
+            self._end(number, TrialState.PRUNED)
+            return True
+        if step > 1 and step & (step - 1) == 0:  # a running curve is worth a record now and then
+            self._record(replace(trial, revision=trial.revision + 1))
+        return False
+
+    def checkpoint(self, number: int, path: str) -> None:
+        """Note that trial `number` can be resumed from the folder `path` at its last step."""
+        trial = self.trials[number]
+        if not trial.state.finished and trial.curve:
+            last = trial.curve[-1]
+            saved = Checkpoint(path, last.step, last.seconds)
+            self._record(replace(trial, checkpoint=saved, revision=trial.revision + 1))
+
+    def rewind(self, number: int) -> None:
+        """Note that trial `number` starts again from its last checkpoint."""
+        if not self.trials[number].state.finished:
+            self._keep(_cut_back(self.trials[number]))
+
+    def finish(self, number: int) -> None:
+        """Note that trial `number` ended by itself; it fails if it never reported."""
+        if self.trials[number].state.finished:
+            return
+        if not self.trials[number].curve:
+            self.fail(number, f"ended without reporting {self.study.task.metric!r}")
+            return
+        self._end(number, TrialState.COMPLETE)
+
+    def fail(self, number: int, error: str) -> None:
+        """Note that trial `number` failed, and why."""
+        if not self.trials[number].state.finished:
+            self._end(number, TrialState.FAILED, error)
+
+    def is_complete(self) -> bool:
+        """Whether every trial of the budget has ended."""
+        return self._finished >= self.study.trials
+
+    def is_out_of_time(self) -> bool:
+        """Whether the deadline has passed."""
+        return time.monotonic() >= self._deadline
+
+    def shown(self) -> list[Trial]:
+        """The trials as a person may see them: ended only once that is durable."""
+        return [
+            trial
+            if not trial.state.finished or self._commits.is_durable(trial)
+            else replace(trial, state=TrialState.RUNNING)
+            for trial in self.trials
+        ]
+
+    def _propose(self) -> Trial:
+        study, number = self.study, len(self.trials)
+        suggestion = self._optimizer.suggest(study, self._inward, 1, study.seed)[0]
+        seed = derive_seed(study.seed, number, 1)
+        return Trial(study.name, number, suggestion, seed, training=study.training)
+
+    def _problem(self, metrics: Mapping[str, Any], step: int) -> str | None:
+        metric = self.study.task.metric
+        if metric not in metrics:
+            reported = sorted(key for key in metrics if "/" not in key)
+            return f"step {step} reported no {metric!r}, only {reported}"
+        value = metrics[metric]
+        if not isinstance(value, Real) or not math.isfinite(value):
+            return f"step {step} reported {metric} = {value!r}, which is no finite number"
+        return None
+
+    def _end(self, number: int, state: TrialState, error: str | None = None) -> None:
+        trial = self.trials[number]
+        value = self.study.task.value(trial.curve)
+        self._record(
+            replace(
+                trial,
+                state=state,
+                value=None if state is TrialState.FAILED else value,
+                error=error,
+                finished_index=self._next_index,
+                revision=trial.revision + 1,
+            )
+        )
+        self._finished += 1
+        self._next_index += 1
+
+    def _record(self, trial: Trial) -> None:
+        self._keep(trial)
+        self._commits.record(trial)
+
+    def _keep(self, trial: Trial) -> None:
+        inward = trial.inward(self.study.task)
+        if trial.number == len(self.trials):
+            self.trials.append(trial)
+            self._inward.append(inward)
+        else:
+            self.trials[trial.number] = trial
+            self._inward[trial.number] = inward
+
+
+def _cut_back(trial: Trial) -> Trial:
+    step = trial.checkpoint.step if trial.checkpoint else 0
+    curve = tuple(report for report in trial.curve if report.step <= step)
+    return replace(trial, curve=curve, cost=curve[-1].seconds if curve else 0.0)

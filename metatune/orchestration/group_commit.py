@@ -1,0 +1,98 @@
+"""Writing trials to the store without holding up the search: group commit."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from types import TracebackType
+
+from metatune.trial import Trial
+
+
+class GroupCommit:
+    """Appends trials from a thread of its own, one file for everything since the last commit.
+
+    A trial that has ended is written at once, anything else within `interval` seconds. What the
+    store raises is raised again by the next `record`, `flush` or `close`.
+    """
+
+    def __init__(self, append: Callable[[Sequence[Trial]], None], interval: float = 0.1) -> None:
+        self._append = append
+        self._interval = interval
+        self._waiting: dict[str, Trial] = {}
+        self._durable: dict[str, int] = {}
+        self._recorded = 0
+        self._written = 0
+        self._urgent = False
+        self._closing = False
+        self._failure: BaseException | None = None
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._run, name="metatune-commit", daemon=True)
+        self._thread.start()
+
+    def record(self, trial: Trial) -> None:
+        """Take `trial` into the next commit; a later revision replaces one that still waits."""
+        with self._changed:
+            self._raise_failure()
+            self._waiting[trial.id] = trial
+            self._recorded += 1
+            self._urgent |= trial.state.finished
+            self._changed.notify_all()
+
+    def flush(self) -> None:
+        """Return when everything recorded so far is durable."""
+        with self._changed:
+            target = self._recorded
+            if self._written < target:
+                self._urgent = True
+                self._changed.notify_all()
+            self._changed.wait_for(lambda: self._written >= target or self._failure is not None)
+            self._raise_failure()
+
+    def is_durable(self, trial: Trial) -> bool:
+        """Whether this revision of `trial`, or a later one, is in the store."""
+        return self._durable.get(trial.id, -1) >= trial.revision
+
+    def close(self) -> None:
+        """Write what waits and end the thread."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        self._thread.join()
+        self._raise_failure()
+
+    def __enter__(self) -> GroupCommit:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: bool(self._waiting) or self._closing)
+                if not self._waiting:
+                    return
+                self._changed.wait_for(lambda: self._urgent or self._closing, self._interval)
+                batch, upto = list(self._waiting.values()), self._recorded
+                self._waiting, self._urgent = {}, False
+            try:
+                self._append(batch)
+            except BaseException as failure:  # raised again by whoever records next
+                with self._changed:
+                    self._failure = failure
+                    self._changed.notify_all()
+                return
+            with self._changed:
+                self._durable |= {trial.id: trial.revision for trial in batch}
+                self._written = upto
+                self._changed.notify_all()

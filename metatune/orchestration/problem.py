@@ -1,0 +1,131 @@
+"""What a search is about: a space, a task, and what trains."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from metatune.errors import SpaceError, TaskError, TrainableError
+from metatune.networks.data import Dataset, load
+from metatune.networks.losses import losses_for
+from metatune.parameters import Categorical
+from metatune.space import SearchSpace
+from metatune.task import Task
+
+DEFAULT_EPOCHS = 27
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A space searched on a task by training something.
+
+    `trainable` is the user's own, or None for the built-in networks, which train on `dataset`.
+    `training` is what exact re-training of a trial needs beside its configuration and seed.
+    """
+
+    space: SearchSpace
+    space_name: str
+    task: Task
+    trainable: Any = None
+    dataset: Dataset | None = None
+    max_steps: int | None = None
+    training: dict[str, Any] = field(default_factory=dict)
+
+
+def own_problem(
+    space: SearchSpace | str | Path,
+    task: Task | str,
+    trainable: Any = None,
+    max_steps: int | None = None,
+) -> Problem:
+    """The problem of a trainable of the user's; a bare task name is measured by its `loss`."""
+    name = getattr(trainable, "__qualname__", None) or type(trainable).__qualname__
+    return Problem(
+        space=_space(space),
+        space_name=_space_name(space),
+        task=task if isinstance(task, Task) else Task(task),
+        trainable=trainable,
+        max_steps=max_steps,
+        training={"trainable": name, "max_steps": max_steps},
+    )
+
+
+def network_problem(
+    space: SearchSpace | str | Path,
+    task: Task | str,
+    max_steps: int | None = None,
+    target: str | None = None,
+    threads: int = 1,
+) -> Problem:
+    """The problem of training the built-in network that the space names on a data set.
+
+    The choices of `loss` are narrowed to those that fit the data.
+    """
+    if isinstance(task, Task):
+        raise TaskError(
+            f"task {task.name!r}: the built-in networks take the name of a data set or a file; "
+            f"a Task of your own goes with a trainable of your own"
+        )
+    dataset = load(task, target)
+    searched = _space(space)
+    if "network" not in searched.parameters:
+        raise SpaceError(
+            f"search space {_space_name(space)!r} has no parameter 'network', so it is not for "
+            f"the built-in networks; add one, or give the trainable that it is for"
+        )
+    if isinstance(searched.parameters.get("loss"), Categorical):
+        searched = searched.restrict("loss", losses_for(dataset.kind))
+    epochs = DEFAULT_EPOCHS if max_steps is None else max_steps
+    return Problem(
+        space=searched,
+        space_name=_space_name(space),
+        task=dataset.task(),
+        dataset=dataset,
+        max_steps=epochs,
+        training={
+            "data": str(Path(task).resolve()) if Path(task).is_file() else task,
+            "target": target,
+            "epochs": epochs,
+            "threads": threads,
+            "split_seed": dataset.split_seed,
+            "dtype": "float32",
+            "engine": "plain",
+        },
+    )
+
+
+def import_trainable(name: str) -> Any:
+    """The trainable `package.module:name`; TrainableError says what is missing."""
+    module_name, colon, attribute = name.partition(":")
+    if not colon or not module_name or not attribute:
+        raise TrainableError(f"trainable {name!r} must look like package.module:name")
+    if "" not in sys.path and str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:
+        raise TrainableError(
+            f"trainable {name!r}: importing {module_name} failed: {type(error).__name__}: {error}"
+        ) from error
+    trainable = getattr(module, attribute, None)
+    if trainable is None:
+        raise TrainableError(f"trainable {name!r}: {module_name} has no {attribute!r}")
+    if not callable(trainable):
+        raise TrainableError(
+            f"trainable {name!r} is {type(trainable).__name__}, not a function or a Trainable class"
+        )
+    if inspect.isfunction(trainable) and not inspect.signature(trainable).parameters:
+        raise TrainableError(f"trainable {name!r} must take the configuration as its argument")
+    return trainable
+
+
+def _space(space: SearchSpace | str | Path) -> SearchSpace:
+    return space if isinstance(space, SearchSpace) else SearchSpace.load(space)
+
+
+def _space_name(space: SearchSpace | str | Path) -> str:
+    return f"space{space.id}" if isinstance(space, SearchSpace) else Path(space).stem

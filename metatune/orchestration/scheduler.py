@@ -1,0 +1,63 @@
+"""Ray Tune's scheduler as a view of the coordinator."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow.fs
+from ray.train._internal.checkpoint_manager import _TrainingResult
+from ray.tune import Checkpoint
+from ray.tune.execution.tune_controller import TuneController
+from ray.tune.experiment import Trial as TuneTrial
+from ray.tune.result import TIME_TOTAL_S, TRAINING_ITERATION
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+
+from metatune.orchestration.coordinator import Coordinator
+
+
+class MetaScheduler(FIFOScheduler):
+    """Stops the trials that the coordinator's pruner stops, and those at `max_steps`.
+
+    A trial that was running when an earlier driver ended starts from its checkpoint on
+    `filesystem`.
+    """
+
+    def __init__(
+        self,
+        coordinator: Coordinator,
+        running: Mapping[str, int],
+        filesystem: pyarrow.fs.FileSystem,
+        max_steps: int | None = None,
+    ) -> None:
+        super().__init__()
+        self._coordinator = coordinator
+        self._running = running
+        self._filesystem = filesystem
+        self._max_steps = max_steps
+
+    def on_trial_add(self, tune_controller: TuneController, trial: TuneTrial) -> None:
+        """Give Ray's trial the checkpoint of the trial it takes up again, if there is one."""
+        ours = self._coordinator.trials[self._running[trial.trial_id]]
+        if ours.checkpoint is None or trial.has_checkpoint():
+            return
+        # Ray has no public way to start a trial from a checkpoint of another experiment; its own
+        # population-based training goes through the same manager.
+        saved = Checkpoint(ours.checkpoint.path, self._filesystem)
+        progress = {
+            TRAINING_ITERATION: ours.checkpoint.step,
+            TIME_TOTAL_S: ours.checkpoint.seconds,
+        }
+        manager = trial.run_metadata.checkpoint_manager
+        manager.register_checkpoint(_TrainingResult(checkpoint=saved, metrics=progress))
+
+    def on_trial_result(
+        self, tune_controller: TuneController, trial: TuneTrial, result: dict[str, Any]
+    ) -> str:
+        """STOP if the trial is pruned, has failed or has trained long enough."""
+        step = result[TRAINING_ITERATION]
+        number = self._running[trial.trial_id]
+        stop = self._coordinator.report(number, step, result, result[TIME_TOTAL_S])
+        if stop or (self._max_steps is not None and step >= self._max_steps):
+            return str(TrialScheduler.STOP)
+        return str(TrialScheduler.CONTINUE)

@@ -1,0 +1,199 @@
+"""The one search loop, on this machine or on a cluster, and proposals without one."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+
+from metatune.experience.lease import Lease
+from metatune.experience.store import ExperienceStore
+from metatune.optimizers.auto import auto
+from metatune.optimizers.optimizer import MetaOptimizer
+from metatune.optimizers.pruning import Pruner, SuccessiveHalving
+from metatune.orchestration.cluster import connected
+from metatune.orchestration.coordinator import Coordinator
+from metatune.orchestration.display import Display
+from metatune.orchestration.group_commit import GroupCommit
+from metatune.orchestration.opening import MakeOptimizer, open_study
+from metatune.orchestration.problem import Problem, network_problem, own_problem
+from metatune.orchestration.running import Resources, run, run_folder
+from metatune.orchestration.trainable import configured, network_trainable
+from metatune.space import SearchSpace
+from metatune.study import Study
+from metatune.task import Task
+from metatune.trial import Suggestion, Trial, best_trial
+
+DEFAULT_STORE = "~/.metatune"
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What a study holds after a search. `complete` tells that its whole budget was spent."""
+
+    study: Study
+    trials: list[Trial]
+    complete: bool
+
+    @property
+    def best(self) -> Trial | None:
+        """The best trial that ran to its end, the earliest of equals; None without any."""
+        return best_trial(self.study.task, self.trials)
+
+
+def search(
+    space: SearchSpace | str | Path,
+    task: Task | str,
+    trainable: Any = None,
+    *,
+    trials: int = 20,
+    study: str | None = None,
+    store: ExperienceStore | str | Path = DEFAULT_STORE,
+    seed: int = 0,
+    optimizer: MetaOptimizer | MakeOptimizer = auto,
+    memory: bool = True,
+    pruner: Pruner | None = None,
+    max_steps: int | None = None,
+    target: str | None = None,
+    resources: Resources = Resources(),  # noqa: B008  # frozen
+    time_budget: float | None = None,
+    address: str | None = None,
+    callbacks: Sequence[tune.Callback] = (),
+    display: bool = True,
+) -> SearchResult:
+    """Search `space` for configurations that do well on `task`; what is learned is remembered.
+
+    Called again for the same study it continues: finished trials stay, trials that were running
+    are taken up from their last checkpoint, and a larger `trials` extends it.
+
+    Args:
+        space: a search space, its TOML file, or the name of one that is shipped.
+        task: for a trainable of your own, a name or a Task that says which metric to look at; for
+            the built-in networks, the name of a built-in data set or a data file.
+        trainable: any Ray Tune trainable, function or class, given its configuration unchanged;
+            None trains the built-in network that the space names.
+        trials: how many trials the study has in the end, over all its runs.
+        study: its name; by default made of space, task and seed.
+        store: where experience is kept: a folder or an `s3://` URI.
+        seed: everything random follows from it.
+        optimizer: what proposes, or a function that makes it from the space and the past tasks.
+        memory: whether to use what earlier studies learned.
+        pruner: what stops trials early; by default successive halving.
+        max_steps: reports after which a trial ends; for built-in networks epochs, by default 27.
+        target: column or array to predict, where `task` is a data file.
+        resources: of one trial, and how many trials run at a time.
+        time_budget: seconds after which the search stops; trials still running can be resumed.
+        address: Ray cluster to run on; by default a private one on this machine.
+        callbacks: Ray Tune callbacks of your own (MLflow, Weights & Biases, TensorBoard, ...).
+        display: whether to show progress.
+
+    Raises:
+        InputError: something that was given is wrong; the message says what.
+        StudyLockedError: another process is searching the same study.
+        StoreError: the store failed; what was recorded before stands.
+        SearchError: the cluster can never run a trial.
+    """
+    deadline = math.inf if time_budget is None else time.monotonic() + time_budget
+    problem = _problem(space, task, trainable, max_steps, target, resources)
+    kept = store if isinstance(store, ExperienceStore) else ExperienceStore(store)
+    kept.check_writable()
+    name = study or f"{problem.space_name}-{problem.task.name}-{seed}"
+    stops = pruner or SuccessiveHalving(min_step=max(1, (problem.max_steps or 1) // 9))
+    with kept.lease(name) as lease:
+        record, meta = open_study(
+            kept,
+            problem,
+            name,
+            trials=trials,
+            seed=seed,
+            optimizer=optimizer,
+            memory=memory,
+            pruner=stops,
+        )
+        with GroupCommit(partial(_append, kept, lease)) as commits:
+            known = kept.trials(study=name)
+            coordinator = Coordinator(record, known, meta, stops, commits, deadline)
+            if not coordinator.is_complete():
+                _run(coordinator, problem, kept, resources, address, callbacks, display)
+            commits.flush()
+    return SearchResult(record, coordinator.trials, coordinator.is_complete())
+
+
+def _append(store: ExperienceStore, lease: Lease, trials: Sequence[Trial]) -> None:
+    lease.check()  # another process may run the study by now, if this one was asleep
+    store.append(trials)
+
+
+def _run(
+    coordinator: Coordinator,
+    problem: Problem,
+    store: ExperienceStore,
+    resources: Resources,
+    address: str | None,
+    callbacks: Sequence[tune.Callback],
+    display: bool,
+) -> None:
+    trainable, prepare = problem.trainable, None
+    notes: Sequence[str] = ()
+    if problem.dataset is not None:
+        trainable, prepare = network_trainable(problem.dataset, problem.training), configured
+        notes = problem.dataset.report
+    shows = Display(coordinator, notes) if display else nullcontext()
+    with connected(address), shows as shown:
+        run(
+            coordinator,
+            trainable,
+            store,
+            resources,
+            prepare=prepare,
+            max_steps=problem.max_steps,
+            callbacks=[*callbacks, *([shown] if shown else [])],
+        )
+    if coordinator.is_complete() and problem.dataset is not None:
+        store.filesystem.delete_dir(run_folder(store, coordinator.study.name))
+
+
+def _problem(
+    space: SearchSpace | str | Path,
+    task: Task | str,
+    trainable: Any,
+    max_steps: int | None,
+    target: str | None,
+    resources: Resources,
+) -> Problem:
+    if trainable is not None:
+        return own_problem(space, task, trainable, max_steps)
+    return network_problem(space, task, max_steps, target, max(1, int(resources.cpus)))
+
+
+def suggest(
+    space: SearchSpace | str | Path,
+    task: Task | str,
+    *,
+    count: int = 5,
+    store: ExperienceStore | str | Path = DEFAULT_STORE,
+    seed: int = 0,
+    optimizer: MetaOptimizer | MakeOptimizer = auto,
+    target: str | None = None,
+) -> list[Suggestion]:
+    """What to try first on `task`, from everything the store knows; nothing is run or recorded.
+
+    `task` is a Task, or the name of a data set or data file for the built-in networks. Raises
+    InputError as `search` does.
+    """
+    if isinstance(task, Task):
+        problem = own_problem(space, task)
+    else:
+        problem = network_problem(space, task, None, target)
+    kept = store if isinstance(store, ExperienceStore) else ExperienceStore(store)
+    past = kept.past_tasks(problem.space)
+    meta = optimizer(problem.space, past) if callable(optimizer) else optimizer
+    study = Study(f"suggest-{problem.task.name}", problem.task, problem.space, seed)
+    return meta.suggest(study, [], count, seed)

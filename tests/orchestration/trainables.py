@@ -1,0 +1,85 @@
+"""Ray Tune trainables as a user would write them: they know nothing of metatune."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+
+STEPS = 6
+
+
+def loss(x: float, step: int) -> float:
+    return (x - 0.3) ** 2 + 1.0 / step
+
+
+def function(config: dict[str, Any]) -> None:
+    """Reports a curve and checkpoints every second step."""
+    first, checkpoint = 1, tune.get_checkpoint()
+    if checkpoint is not None:
+        with checkpoint.as_directory() as folder:
+            first = json.loads(Path(folder, "state.json").read_text())["step"] + 1
+    for step in range(first, STEPS + 1):
+        time.sleep(config.get("seconds", 0.0))
+        metrics = {"loss": loss(config["x"], step)}
+        if step % 2:
+            tune.report(metrics)
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            Path(folder, "state.json").write_text(json.dumps({"step": step}))
+            tune.report(metrics, checkpoint=tune.Checkpoint.from_directory(folder))
+
+
+class Class(tune.Trainable):
+    """The same curve as a class that can be reused; checkpoints every second step."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        self.x, self.seconds, self.at = config["x"], config.get("seconds", 0.0), 0
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self.setup(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        time.sleep(self.seconds)
+        self.at += 1
+        save = self.at % 2 == 0 and self.seconds > 0
+        return {
+            "loss": loss(self.x, self.at),
+            "done": self.at == STEPS,
+            "should_checkpoint": save,
+        }
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        Path(checkpoint_dir, "state.json").write_text(json.dumps({"step": self.at}))
+
+    def load_checkpoint(self, checkpoint: str) -> None:
+        self.at = json.loads(Path(checkpoint, "state.json").read_text())["step"]
+
+
+def troubled(config: dict[str, Any]) -> Any:
+    """Ends in every way a trial can end badly, by its configuration."""
+    how = config["how"]
+    if how == "raises":
+        raise ValueError("no luck\nwith this one")
+    if how == "nan":
+        return {"loss": float("nan")}
+    if how == "no metric":
+        return {"accuracy": 1.0}
+    if how == "silent":
+        return None
+    if how == "dies":
+        os._exit(1)
+    return {"loss": 1.0}
+
+
+class Upwards(Class):
+    """Reports a score that is better when higher."""
+
+    def step(self) -> dict[str, Any]:
+        return {"score": -((self.x - 0.3) ** 2), "done": True}

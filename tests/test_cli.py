@@ -1,0 +1,234 @@
+"""The command line, on real data, a real store and a real Ray."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from metatune import ExperienceStore
+from metatune.cli import main
+
+GOOD = '[x]\ntype = "float"\nlow = 0.0\nhigh = 1.0\n'
+
+
+class Cli:
+    """Runs the command line in this process, in a folder of its own."""
+
+    def __init__(
+        self, folder: Path, patch: pytest.MonkeyPatch, capture: pytest.CaptureFixture[str]
+    ) -> None:
+        self.folder, self.store = folder, folder / "store"
+        self._patch, self._capture = patch, capture
+
+    def __call__(self, *arguments: object) -> tuple[int, str, str]:
+        """Exit code, standard output, standard error."""
+        self._patch.setattr(sys, "argv", ["metatune", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        captured = self._capture.readouterr()
+        code = ended.value.code
+        return int(code or 0), captured.out, captured.err
+
+    def json(self, *arguments: object) -> Any:
+        """What a command that must work prints with --json."""
+        code, out, err = self(*arguments, "--store", self.store, "--json")
+        assert code == 0, err
+        return json.loads(out)
+
+
+@pytest.fixture
+def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return Cli(tmp_path, monkeypatch, capsys)
+
+
+def refused(cli: Cli, *arguments: object) -> str:
+    """The one line of a command that must be refused as bad input, with nothing recorded."""
+    code, out, err = cli(*arguments, "--store", cli.store)
+    assert code == 2, (out, err)
+    assert out == ""
+    assert err.count("\n") == 1, err
+    assert err.startswith("metatune: ")
+    assert ExperienceStore(cli.store).trials() == []
+    return err
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (GOOD + "step = 2", "[x] 'step' is unknown"),
+        (GOOD.replace("1.0", "0.0"), "low = 0.0 must be below high = 0.0"),
+        (GOOD + "log = true", "low = 0.0 must be above 0 on a log scale"),
+        (GOOD + "when = { y = [1] }", "'y' is no parameter"),
+        ("[x", "not TOML"),
+    ],
+)
+def test_a_bad_space_is_refused(cli: Cli, text: str, said: str) -> None:
+    (cli.folder / "bad.toml").write_text(text)
+    line = refused(cli, "search", "bad.toml", "--task", "digits")
+    assert said in line
+    assert "bad.toml" in line
+
+
+def test_a_bad_task_is_refused(cli: Cli) -> None:
+    rng = np.random.default_rng(0)
+
+    def write(name: str, header: str, rows: list[str]) -> None:
+        (cli.folder / name).write_text("\n".join([header, *rows]))
+
+    write("data.csv", "a,label", [f"{a},{i % 2}" for i, a in enumerate(rng.random(40))])
+    write("empty.csv", "a,b,label", [f"{i},,{i % 2}" for i in range(40)])
+    write("one.csv", "a,label", [f"{i},1" for i in range(40)])
+    write("many.csv", "a,label", [f"{i},c{i}" for i in range(40)])
+    for task, target, said in [
+        ("nowhere", None, "'nowhere'"),
+        ("data.csv", "price", "'price'"),
+        ("empty.csv", "label", "'b'"),
+        ("one.csv", "label", "class"),
+        ("many.csv", "label", "classes"),
+        ("missing.csv", "label", "missing.csv"),
+    ]:
+        options = ["--target", target] if target else []
+        assert said in refused(cli, "search", "mlp", "--task", task, *options)
+
+
+@pytest.mark.parametrize(
+    ("trainable", "said"),
+    [
+        ("nothing", "must look like package.module:name"),
+        ("no_such_module:fit", "No module named 'no_such_module'"),
+        ("mine:missing", "mine has no 'missing'"),
+        ("mine:number", "is int, not a function"),
+        ("mine:no_argument", "must take the configuration"),
+        ("broken:fit", "ZeroDivisionError"),
+    ],
+)
+def test_a_trainable_that_does_not_import_is_refused(cli: Cli, trainable: str, said: str) -> None:
+    (cli.folder / "mine.py").write_text("number = 3\ndef no_argument(): pass\n")
+    (cli.folder / "broken.py").write_text("1 / 0\n")
+    (cli.folder / "good.toml").write_text(GOOD)
+    line = refused(cli, "search", "good.toml", "--task", "t", "--trainable", trainable)
+    assert said in line
+
+
+def test_a_bad_store_is_refused(cli: Cli) -> None:
+    (cli.folder / "file").write_text("")
+    for store, said in [("ftp://host/x", "ftp"), (str(cli.folder / "file" / "store"), "file")]:
+        code, _, err = cli("search", "mlp", "--task", "iris", "--store", store)
+        assert code == 2
+        assert err.count("\n") == 1
+        assert said in err
+
+
+def test_unknown_names_are_refused(cli: Cli) -> None:
+    assert "'nope'" in refused(cli, "export", "nope")
+    assert "'nope'" in refused(cli, "experience", "show", "--task", "nope")
+    assert "'nope'" in refused(cli, "experience", "show", "--study", "nope")
+    assert "no such file" in refused(cli, "search", "nope", "--task", "iris")
+    (cli.folder / "x.toml").write_text("a = 1")
+    for file, said in [("x.toml", "[study] is missing"), ("y.toml", "cannot be read")]:
+        code, _, err = cli("train", file)
+        assert code == 2
+        assert said in err
+
+
+def test_wrong_usage_ends_with_2(cli: Cli) -> None:
+    for arguments in (["search"], ["search", "mlp", "--tusk", "x"], ["nope"], ["--nope"]):
+        assert cli(*arguments)[0] == 2
+
+
+@pytest.mark.usefixtures("cluster")
+def test_search_show_export_and_train_again_to_the_same_score(cli: Cli) -> None:
+    few = ["--trials", 4, "--epochs", 5, "--pruner", "none"]
+    found = cli.json("search", "mlp", "--task", "wine", *few)
+    assert found["complete"]
+    assert found["study"] == "mlp-wine-0"
+    shown = cli.json("experience", "show", "--task", "wine")["trials"]
+    assert [t["number"] for t in shown] == [0, 1, 2, 3]
+    assert {"id", "state", "config", "value", "curve", "error"} <= set(shown[0])
+    best = found["best"]
+    assert best["value"] == min(t["value"] for t in shown if t["state"] == "COMPLETE")
+    for form in ("toml", "json", "yaml"):
+        file = cli.folder / f"best.{form}"
+        options = ["--format", form, "--output", file, "--store", cli.store]
+        assert cli("export", "mlp-wine-0", *options)[0] == 0
+        code, out, err = cli("train", file, "--json")
+        assert code == 0, err
+        again = json.loads(out)
+        assert again["value"] == again["recorded"] == best["value"]
+        assert again["same"]
+        assert 0 <= again["test"]["test_accuracy"] <= 1
+    listed = cli.json("experience", "list")["studies"]
+    assert [s["study"] for s in listed] == ["mlp-wine-0"]
+    proposed = cli.json("suggest", "mlp", "--task", "iris", "--count", 3)["suggestions"]
+    assert proposed[0]["optimizer"] == "portfolio"
+    assert proposed[0]["tasks"] == {"wine": 1.0}
+    assert cli.json("experience", "verify") == {"damaged": []}
+    assert cli.json("experience", "compact")
+    assert cli.json("experience", "show", "--task", "wine")["trials"] == shown
+
+
+@pytest.mark.usefixtures("cluster")
+def test_tables_are_for_people(cli: Cli) -> None:
+    options = ["--store", cli.store]
+    few = ["--trials", 3, "--epochs", 2, "--pruner", "none"]
+    code, out, _ = cli("search", "mlp", "--task", "iris", *few, *options)
+    assert code == 0
+    assert "best validation_loss" in out
+    assert "metatune export mlp-iris-0" in out
+    for command in (["list"], ["show"], ["verify"], ["compact"]):
+        code, out, err = cli("experience", *command, *options)
+        assert code == 0, err
+        assert out
+    code, out, _ = cli("suggest", "mlp", "--task", "wine", *options)
+    assert code == 0
+    assert "portfolio" in out
+    code, out, _ = cli("export", "mlp-iris-0", *options)
+    assert code == 0
+    (cli.folder / "best.toml").write_text(out)
+    code, out, _ = cli("train", "best.toml")
+    assert code == 0
+    assert "the same" in out
+
+
+@pytest.mark.usefixtures("cluster")
+@pytest.mark.filterwarnings("default::metatune.errors.ExperienceWarning")
+def test_damage_is_named_and_the_rest_is_read(cli: Cli) -> None:
+    cli.json("search", "mlp", "--task", "iris", "--trials", 2, "--epochs", 2, "--concurrency", 1)
+    files = sorted(cli.store.rglob("*.parquet"))
+    files[0].write_bytes(files[0].read_bytes()[:-9])
+    code, out, _ = cli("experience", "verify", "--store", cli.store)
+    assert code == 1
+    assert files[0].name in out
+    code, out, err = cli("experience", "show", "--store", cli.store)
+    assert code == 0
+    assert err.startswith("warning: ")
+    assert files[0].name in err
+
+
+def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "metatune", "search", "mlp", "--task", "digits"]
+    command += ["--trials", "500", "--store", str(tmp_path / "store")]
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd=tmp_path
+    )
+    store, end = ExperienceStore(tmp_path / "store"), time.monotonic() + 60
+    while not any(t.state.finished for t in store.trials()) and time.monotonic() < end:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert err.rstrip().splitlines()[-1].startswith("stopped; go on with: metatune search mlp")
+    assert "Traceback" not in err
+    kept = store.trials()
+    assert any(t.state.finished for t in kept)
+    assert len(kept) < 500

@@ -1,0 +1,77 @@
+"""The shipped search spaces: every configuration in them builds and trains on every task it fits,
+and neither uses nor disturbs a global random generator."""
+
+import random
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from metatune import Categorical, SearchSpace
+from metatune.networks.data import Dataset, Split, load
+from metatune.networks.losses import losses_for
+from metatune.networks.reading import BUILT_IN
+from metatune.networks.training import Training
+from metatune.space import shipped_spaces
+
+CASES = [("mlp", task) for task in BUILT_IN] + [("cnn", "digits")]
+
+
+@cache
+def _dataset(task: str) -> Dataset:
+    return load(task)
+
+
+@cache
+def _space(name: str, task: str) -> SearchSpace:
+    return SearchSpace.load(name).restrict("loss", losses_for(_dataset(task).kind))
+
+
+def _global_states() -> list[object]:
+    kind, keys, *rest = np.random.get_state()  # noqa: NPY002 - to see that nobody used it
+    return [torch.get_rng_state().tolist(), kind, list(keys), rest, random.getstate()]
+
+
+@pytest.mark.parametrize(("name", "task"), CASES)
+@settings(max_examples=12, deadline=None)
+@given(data=st.data())
+def test_every_configuration_trains_without_global_randomness(
+    name: str, task: str, data: st.DataObject
+) -> None:
+    space = _space(name, task)
+    seed = data.draw(st.integers(0, 2**32 - 1))
+    config = space.sample(np.random.default_rng(seed))
+    before = _global_states()
+    training = Training(config, _dataset(task), seed=seed, epochs=2)
+    scores = training.step()
+    assert scores["epoch"] == 1
+    assert {"train_loss", "validation_loss"} <= set(scores)
+    assert all(isinstance(value, int | float) for value in scores.values())
+    assert _global_states() == before
+
+
+@pytest.mark.parametrize("name", ["mlp", "cnn"])
+def test_every_choice_and_every_end_of_a_range_trains(name: str) -> None:
+    whole = _dataset("digits")
+    few = replace(whole, train=Split(whole.train.inputs[:100], whole.train.targets[:100]))
+    space = _space(name, "digits")
+    for index, parameter in enumerate(space.parameters.values()):
+        steps = len(parameter.choices) if isinstance(parameter, Categorical) else 2
+        for u in np.linspace(0.0, 1.0, steps):
+            vector = np.full(len(space), 0.3)
+            vector[index] = u
+            config = space.decode(vector)
+            scores = Training(config, few, epochs=2).step()
+            assert np.isfinite(scores["train_loss"]), config
+
+
+@pytest.mark.parametrize("name", ["mlp", "cnn"])
+def test_a_shipped_file_explains_itself(name: str) -> None:
+    lines = shipped_spaces()[name].read_text().splitlines()
+    assert 2 <= next(i for i, line in enumerate(lines) if not line.startswith("#")) <= 4
+    space = SearchSpace.load(name)
+    assert SearchSpace.from_toml(space.to_toml()) == space
