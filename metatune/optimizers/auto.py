@@ -15,7 +15,7 @@ from metatune.space import SearchSpace
 def auto(space: SearchSpace, past: Sequence[PastTask]) -> MetaOptimizer:
     """A portfolio and then TPE where a past task is related to `space`, else TPE.
 
-    A past task is related when it shares a parameter and three of its trials completed.
+    See `task_surrogate.is_related` for what makes a past task related.
     """
     if any(is_related(task, space) for task in past):
         return Portfolio(past, then=TPE())

@@ -128,7 +128,7 @@ class TPE(_OptunaSampler):
                     group = groups[name]
                     sampled.extend(group)
                     if not known.keys() >= set(group):
-                        known.update({**asking.ask(sampled), **known})
+                        known.update(asking.ask(sampled))
                 return given[name] if name in given else from_optuna(parameter, known[name])
 
             return space.build(choose)

@@ -23,10 +23,11 @@ _LARGEST = 1e100
 
 
 def is_related(past: PastTask, space: SearchSpace) -> bool:
-    """Whether there is something to learn from `past` for `space`: a shared parameter, and at
-    least three trials that completed with a finite value."""
-    complete = sum(_is_complete(trial) for trial in past.trials)
-    return complete >= _FEWEST_TRIALS and bool(shared(space, past.space))
+    """Whether there is something to learn from `past` for `space`: a shared parameter, at least
+    three trials with a finite value, and one among them that completed."""
+    finite = [trial for trial in past.trials if math.isfinite(outcome(trial))]
+    complete = any(_is_complete(trial) for trial in finite)
+    return len(finite) >= _FEWEST_TRIALS and complete and bool(shared(space, past.space))
 
 
 class TaskSurrogate:
@@ -68,9 +69,9 @@ class TaskSurrogate:
 
 def outcome(trial: Trial) -> float:
     """The value of a finished trial, infinite where it failed or was no finite number."""
-    if trial.state is TrialState.FAILED or trial.value is None or not math.isfinite(trial.value):
+    if trial.state in (TrialState.FAILED, TrialState.RUNNING) or trial.value is None:
         return math.inf
-    return trial.value
+    return trial.value if math.isfinite(trial.value) else math.inf
 
 
 def _is_complete(trial: Trial) -> bool:

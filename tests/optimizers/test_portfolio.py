@@ -182,15 +182,11 @@ def test_given_values_are_put_into_the_candidates() -> None:
 
 def test_a_candidate_that_fits_comes_before_one_that_had_to_be_changed() -> None:
     wide = SearchSpace({**SPACE.parameters, "rate": Float(1e-9, 1e-1, log=True)}, SPACE.when)
-    inside = ended(0, Suggestion({"optimizer": "adamw", "rate": 1e-5}, "random"), 0.0)
-    outside = ended(1, Suggestion({"optimizer": "adamw", "rate": 1e-8}, "random"), 0.0)
-    others = [
-        ended(n, Suggestion({"optimizer": "adamw", "rate": 10.0**-n}, "random"), 1.0)
-        for n in (2, 3, 4)
-    ]
-    past = PastTask(Task("past"), wide, (outside, inside, *others))
-    first = Portfolio([past]).suggest(study(), [], 1, 0)[0]
-    assert first.config["rate"] == 1e-5
+    configs: list[Config] = [{"optimizer": "adamw", "rate": rate} for rate in (1e-8, 1e-3, 1e-2)]
+    equal = [ended(n, Suggestion(config, "random"), 1.0) for n, config in enumerate(configs)]
+    past = PastTask(Task("past"), wide, tuple(equal))
+    batch = Portfolio([past]).suggest(study(), [], 3, 0)
+    assert [suggestion.config["rate"] for suggestion in batch] == [1e-3, 1e-2, 1e-5]
 
 
 def test_failures_in_this_study_speak_against_those_who_promised_much() -> None:

@@ -70,5 +70,7 @@ def test_what_makes_a_task_related() -> None:
     assert is_related(past(trials), LINE)
     assert not is_related(past(trials[:2]), LINE)
     assert not is_related(past([*trials[:2], at(2, 0.5, math.nan)]), LINE)
-    assert not is_related(past([*trials[:2], at(2, 0.5, 1.0, TrialState.PRUNED)]), LINE)
+    assert is_related(past([*trials[:2], at(2, 0.5, 1.0, TrialState.PRUNED)]), LINE)
+    pruned = [at(number, 0.5, 1.0, TrialState.PRUNED) for number in range(3)]
+    assert not is_related(past(pruned), LINE), "none was trained to its end"
     assert not is_related(past(trials), SearchSpace({"y": Float(0.0, 1.0)}))

@@ -201,3 +201,13 @@ def test_the_users_own_callbacks_are_called(tmp_path: Path) -> None:
         display=False,
     )  # fmt: skip
     assert seen == ["complete", "complete"]
+
+
+def test_a_search_keeps_everything_on_s3(s3_uri: str) -> None:
+    slow = SearchSpace({"x": Float(0, 1), "seconds": Categorical((0.05,))})
+    options: dict[str, Any] = {"trials": 3, "store": s3_uri, "display": False}
+    first = search(slow, "toy", Class, pruner=NoPruner(), **options)
+    kept = ExperienceStore(s3_uri).trials()
+    assert kept == first.trials
+    assert all(trial.checkpoint is not None and trial.checkpoint.step == 6 for trial in kept)
+    assert search(slow, "toy", Class, pruner=NoPruner(), **options).trials == kept
