@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -221,6 +223,31 @@ def test_a_record_that_was_damaged_is_proposed_anew(commits: GroupCommit, store:
     ended = run_to_end(again)
     assert [_outcome(t) for t in ended] == [_outcome(t) for t in trials]
     assert len({t.finished_index for t in ended}) == 6
+
+
+def test_nothing_is_proposed_from_that_could_still_be_lost(store: Store) -> None:
+    class Wary(Greedy):
+        def suggest(self, study: Study, trials: Sequence[Trial], *rest: Any) -> list[Suggestion]:
+            kept = {t.number: t for t in store.trials()}
+            assert all(kept[t.number].state.finished for t in trials if t.state.finished)
+            return super().suggest(study, trials, *rest)
+
+    def slowly(trials: Sequence[Trial]) -> None:
+        time.sleep(0.02)
+        store.append(trials)
+
+    with GroupCommit(slowly) as commits:
+        run_to_end(Coordinator(STUDY, [], Wary(), NO_PRUNER, commits))
+    assert len(store.trials()) == 6
+
+
+def test_the_pruner_sees_lower_as_better(commits: GroupCommit) -> None:
+    coordinator = opened(commits, pruner=SuccessiveHalving(min_step=1, reduction=2))
+    for value in (0.5, 0.1, 0.9):
+        trial = coordinator.ask()
+        assert trial is not None
+        stopped = coordinator.report(trial.number, 1, {"score": value}, 1.0)
+        assert stopped == (value == 0.1), "the score is maximised"
 
 
 def test_nothing_is_asked_beyond_the_deadline(commits: GroupCommit) -> None:

@@ -45,9 +45,12 @@ def test_an_ended_trial_is_written_at_once_and_a_running_one_within_the_interval
 
 
 def test_what_comes_during_a_commit_waits_for_the_next() -> None:
-    gate, batches = threading.Event(), []
+    gate = threading.Event()
+    batches: list[list[int]] = []
 
     def append(batch: Sequence[Trial]) -> None:
+        if batches:
+            time.sleep(0.1)
         batches.append([t.number for t in batch])
         gate.wait(10)
 
@@ -56,9 +59,10 @@ def test_what_comes_during_a_commit_waits_for_the_next() -> None:
         _until(lambda: len(batches) == 1)
         commits.record(trial(1, 1, TrialState.COMPLETE))
         commits.record(trial(2, 1, TrialState.COMPLETE))
-        gate.set()
+        threading.Timer(0.1, gate.set).start()
         commits.flush()
-    assert batches == [[0], [1, 2]]
+        assert batches == [[0], [1, 2]]
+        assert commits.is_durable(trial(2, 1))
 
 
 def test_a_failing_store_is_heard_by_everyone_who_records() -> None:
