@@ -124,7 +124,7 @@ class OptunaHistory:
         for index, trial in enumerate(trials):
             if index == len(self._told):
                 self._told.append(self._add(trial))
-            elif trial is not self._told[index].trial:
+            elif trial is not self._told[index].trial and trial != self._told[index].trial:
                 again = self._update(self._told[index], trial)
                 if again is None:
                     return False

@@ -15,7 +15,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -27,8 +27,15 @@ from optuna.samplers._tpe.probability_distributions import _BatchedCategoricalDi
 from optuna.trial import TrialState as OptunaState
 
 from metatune.errors import InputError
+from metatune.optimizers.adapt import nearest, understands
 from metatune.optimizers.optimizer import in_sequence, is_pending
-from metatune.optimizers.optuna_history import OptunaHistory, from_optuna, quiet, to_optuna
+from metatune.optimizers.optuna_history import (
+    OptunaHistory,
+    from_optuna,
+    outcome,
+    quiet,
+    to_optuna,
+)
 from metatune.optimizers.random import check_given, draw
 from metatune.parameters import Categorical, Parameter, Value, Vectors
 from metatune.space import Config, SearchSpace
@@ -75,7 +82,7 @@ class _OptunaSampler(ABC):
         check_given(study.space, given)
 
         def propose(known: Sequence[Trial], seed: int) -> Suggestion:
-            history = self._history(study.space, known)
+            history = self._history(study.space, self._told(study.space, known, given))
             ready = history.count(self._learned_from) >= self.startup_trials
             config = self._sample(history, seed, given) if ready else None
             self._cache.append(history)
@@ -95,6 +102,11 @@ class _OptunaSampler(ABC):
             history.tell(trials)
         return history
 
+    def _told(
+        self, space: SearchSpace, trials: Sequence[Trial], given: Mapping[str, Value]
+    ) -> Sequence[Trial]:
+        return trials
+
     @abstractmethod
     def _sample(self, history: OptunaHistory, seed: int, given: Mapping[str, Value]) -> Config: ...
 
@@ -106,13 +118,21 @@ class TPE(_OptunaSampler):
     Conditions by the chain rule: parameters under the same condition are one group. The groups
     that exist are sampled in order, each jointly with the earlier ones, whose values are held
     fixed, from the trials that have all of them. So a child is learned together with its parents.
-    `given` values are held fixed in the same way. Optuna's constant liar counts RUNNING trials
-    among the bad ones; PRUNED ones rank behind COMPLETE ones, by step and value.
+
+    `given` values are held fixed in the same way, and what is a good trial is then a matter of
+    rank among those with like values of the given parameters (see `_ranked_among_like`). Optuna's
+    constant liar counts RUNNING trials among the bad ones; PRUNED ones rank behind COMPLETE ones,
+    by step and value.
     """
 
     _name = "tpe"
     _filled = False
     _learned_from = (OptunaState.COMPLETE, OptunaState.PRUNED)
+
+    def _told(
+        self, space: SearchSpace, trials: Sequence[Trial], given: Mapping[str, Value]
+    ) -> Sequence[Trial]:
+        return _ranked_among_like(space, trials, list(given)) if given else trials
 
     def _sample(self, history: OptunaHistory, seed: int, given: Mapping[str, Value]) -> Config:
         space = history.space
@@ -141,6 +161,39 @@ def _groups(space: SearchSpace) -> dict[str, list[str]]:
         condition = repr(sorted(space.when.get(name, {}).items()))
         groups.setdefault(condition, []).append(name)
     return {name: group for group in groups.values() for name in group}
+
+
+def _ranked_among_like(
+    space: SearchSpace, trials: Sequence[Trial], names: Sequence[str]
+) -> list[Trial]:
+    """The trials with the value of each COMPLETE one replaced by its rank in (0, 1) among those
+    with the same choices, and numbers in the same quarter of their range, for parameters `names`.
+
+    Otherwise the good trials would be those whose given values are good, whatever the rest.
+    """
+    like: dict[tuple[float, ...], list[int]] = {}
+    for index, trial in enumerate(trials):
+        if outcome(trial).state is OptunaState.COMPLETE:
+            like.setdefault(_likeness(space, trial.config, names), []).append(index)
+    ranked = list(trials)
+    for indices in like.values():
+        indices.sort(key=lambda index: trials[index].value or 0.0)
+        for rank, index in enumerate(indices):
+            ranked[index] = replace(trials[index], value=(rank + 0.5) / len(indices))
+    return ranked
+
+
+def _likeness(space: SearchSpace, config: Config, names: Sequence[str]) -> tuple[float, ...]:
+    """Equal for configurations that are alike in the parameters `names`."""
+    cells = []
+    for name in names:
+        parameter = space.parameters[name]
+        if name not in config or not understands(parameter, config[name]):
+            cells.append(-1.0)
+        else:
+            u = parameter.to_unit(nearest(parameter, config[name]))
+            cells.append(u if isinstance(parameter, Categorical) else min(int(u * 4.0), 3))
+    return tuple(cells)
 
 
 class _Conditioned(_ParzenEstimator):

@@ -12,8 +12,7 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from numbers import Real
-from typing import Any
+from typing import Any, SupportsFloat
 
 from metatune.optimizers.optimizer import MetaOptimizer
 from metatune.optimizers.pruning import Pruner
@@ -86,7 +85,7 @@ class Coordinator:
         if problem:
             self.fail(number, problem)
             return True
-        report = Report(step, float(metrics[self.study.task.metric]), seconds)
+        report = Report(step, _number(metrics[self.study.task.metric]), seconds)
         trial = replace(trial, curve=(*trial.curve, report), cost=seconds)
         self._keep(trial)
         if self._pruner.should_prune(self._inward[number], self._inward):
@@ -149,11 +148,9 @@ class Coordinator:
     def _problem(self, metrics: Mapping[str, Any], step: int) -> str | None:
         metric = self.study.task.metric
         if metric not in metrics:
-            reported = sorted(key for key in metrics if "/" not in key)
-            return f"step {step} reported no {metric!r}, only {reported}"
-        value = metrics[metric]
-        if not isinstance(value, Real) or not math.isfinite(value):
-            return f"step {step} reported {metric} = {value!r}, which is no finite number"
+            return f"step {step} reported no {metric!r}, only {sorted(metrics)}"
+        if not math.isfinite(_number(metrics[metric])):
+            return f"step {step} reported {metric} = {metrics[metric]!r}, which is no finite number"
         return None
 
     def _end(self, number: int, state: TrialState, error: str | None = None) -> None:
@@ -190,3 +187,11 @@ def _cut_back(trial: Trial) -> Trial:
     step = trial.checkpoint.step if trial.checkpoint else 0
     curve = tuple(report for report in trial.curve if report.step <= step)
     return replace(trial, curve=curve, cost=curve[-1].seconds if curve else 0.0)
+
+
+def _number(value: Any) -> float:
+    """A number, NumPy scalar or tensor of one element as float; NaN for anything else."""
+    try:
+        return float(value) if isinstance(value, SupportsFloat) else math.nan
+    except (TypeError, ValueError, RuntimeError):  # an array or tensor of several elements
+        return math.nan

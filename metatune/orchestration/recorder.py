@@ -9,11 +9,32 @@ from typing import Any
 
 from ray.tune import Callback, Checkpoint
 from ray.tune.experiment import Trial as TuneTrial
-from ray.tune.result import TIME_TOTAL_S, TRAINING_ITERATION
+from ray.tune.result import (
+    AUTO_RESULT_KEYS,
+    DEBUG_METRICS,
+    DONE,
+    SHOULD_CHECKPOINT,
+    TIME_TOTAL_S,
+    TRAINING_ITERATION,
+)
+from ray.tune.utils import flatten_dict
 
 from metatune.orchestration.coordinator import Coordinator
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+
+# What Ray adds to every result of its own.
+_RAYS = {*AUTO_RESULT_KEYS, *DEBUG_METRICS, SHOULD_CHECKPOINT, DONE, "experiment_tag"}
+
+
+def tell(coordinator: Coordinator, number: int, result: dict[str, Any]) -> bool:
+    """Tell the coordinator one of Ray's results of trial `number`; True if it must stop now.
+
+    Nested metrics are named by their path, `group/metric`.
+    """
+    own = {key: value for key, value in result.items() if key not in _RAYS}
+    metrics = {k: v for k, v in flatten_dict(own).items() if not k.startswith("config/")}
+    return coordinator.report(number, result[TRAINING_ITERATION], metrics, result[TIME_TOTAL_S])
 
 
 class ExperienceRecorder(Callback):
@@ -32,8 +53,7 @@ class ExperienceRecorder(Callback):
         **info: Any,
     ) -> None:
         """Ray does not show its scheduler a result that says `done`; it is reported here."""
-        number, step = self._running[trial.trial_id], result[TRAINING_ITERATION]
-        self._coordinator.report(number, step, result, result[TIME_TOTAL_S])
+        tell(self._coordinator, self._running[trial.trial_id], result)
 
     def on_checkpoint(
         self,

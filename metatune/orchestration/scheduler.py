@@ -14,6 +14,7 @@ from ray.tune.result import TIME_TOTAL_S, TRAINING_ITERATION
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from metatune.orchestration.coordinator import Coordinator
+from metatune.orchestration.recorder import tell
 
 
 class MetaScheduler(FIFOScheduler):
@@ -55,9 +56,7 @@ class MetaScheduler(FIFOScheduler):
         self, tune_controller: TuneController, trial: TuneTrial, result: dict[str, Any]
     ) -> str:
         """STOP if the trial is pruned, has failed or has trained long enough."""
-        step = result[TRAINING_ITERATION]
-        number = self._running[trial.trial_id]
-        stop = self._coordinator.report(number, step, result, result[TIME_TOTAL_S])
-        if stop or (self._max_steps is not None and step >= self._max_steps):
+        stop = tell(self._coordinator, self._running[trial.trial_id], result)
+        if stop or (self._max_steps is not None and result[TRAINING_ITERATION] >= self._max_steps):
             return str(TrialScheduler.STOP)
         return str(TrialScheduler.CONTINUE)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -178,6 +179,7 @@ def test_a_larger_budget_extends_a_finished_search(commits: GroupCommit, store: 
         ({"score": math.inf}, "score = inf"),
         ({"score": "high"}, "score = 'high'"),
         ({"score": None}, "score = None"),
+        ({"score": np.array([0.1, 0.2])}, "score = array"),
     ],
 )
 def test_a_bad_report_fails_the_trial_alone(
@@ -195,6 +197,14 @@ def test_a_bad_report_fails_the_trial_alone(
     assert coordinator.report(trial.number, 2, {"score": 1.0}, 2.0), "it stays failed"
     run_to_end(coordinator)
     assert sum(t.state is TrialState.COMPLETE for t in coordinator.trials) == 5
+
+
+@pytest.mark.parametrize("value", [1, np.float32(1), np.int64(1), torch.tensor(1.0), True])
+def test_a_report_may_be_any_kind_of_number(commits: GroupCommit, value: object) -> None:
+    coordinator = opened(commits)
+    assert coordinator.ask() is not None
+    assert not coordinator.report(0, 1, {"score": value}, 1.0)
+    assert coordinator.trials[0].curve[0].value == 1.0
 
 
 def test_a_trial_that_reports_nothing_fails(commits: GroupCommit) -> None:

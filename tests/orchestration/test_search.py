@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from ray import tune
-from trainables import Class, Upwards, function, loss, troubled
+from trainables import Class, Nested, Upwards, function, loss, nested, troubled
 
 from metatune import (
     Categorical,
@@ -103,7 +103,7 @@ def test_a_trial_that_goes_wrong_fails_alone_with_its_reason(tmp_path: Path) -> 
     reasons = {
         "raises": "ValueError: no luck",
         "nan": "loss = nan",
-        "no metric": "no 'loss', only ['accuracy'",
+        "no metric": "no 'loss', only ['accuracy', 'eval/loss']",
         "silent": "ended without reporting 'loss'",
         "dies": "died",
         "well": "",
@@ -136,6 +136,15 @@ def test_a_maximised_metric_is_maximised(tmp_path: Path) -> None:
     )  # fmt: skip
     assert second.trials[0].config == result.best.config, "the best known is tried first"
     assert suggest(SPACE, Task("toy3"), count=1, store=tmp_path)[0].config == result.best.config
+
+
+@pytest.mark.parametrize("trainable", [Nested, nested])
+def test_a_nested_metric_is_named_by_its_path(trainable: Any, tmp_path: Path) -> None:
+    result = search(
+        SPACE, Task("toy", metric="eval/loss"), trainable, trials=1, store=tmp_path, display=False
+    )
+    assert result.best is not None
+    assert result.best.value == 0.5
 
 
 def test_without_memory_nothing_is_remembered(tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ def troubled(config: dict[str, Any]) -> Any:
     if how == "nan":
         return {"loss": float("nan")}
     if how == "no metric":
-        return {"accuracy": 1.0}
+        return {"accuracy": 1.0, "eval": {"loss": 1.0}}
     if how == "silent":
         return None
     if how == "dies":
@@ -83,3 +83,15 @@ class Upwards(Class):
 
     def step(self) -> dict[str, Any]:
         return {"score": -((self.x - 0.3) ** 2), "done": True}
+
+
+class Nested(Class):
+    """Reports a metric within a group, and that it is done."""
+
+    def step(self) -> dict[str, Any]:
+        return {"eval": {"loss": 0.5}, "done": True}
+
+
+def nested(config: dict[str, Any]) -> None:
+    """Reports a metric within a group."""
+    tune.report({"eval": {"loss": 0.5}})
