@@ -17,7 +17,7 @@ _PREFIX = f"metatune-{os.getuid()}-"
 
 
 @contextlib.contextmanager
-def connected(address: str | None = None, gpus: int | None = None) -> Iterator[None]:
+def connected(address: str | None = None) -> Iterator[None]:
     """A connection to the cluster at `address`, to the one this process already uses, or to a
     private one on this machine that ends with the block.
 
@@ -35,12 +35,12 @@ def connected(address: str | None = None, gpus: int | None = None) -> Iterator[N
             finally:
                 ray.shutdown()
     else:
-        with _private_cluster(gpus):
+        with _private_cluster():
             yield
 
 
 @contextlib.contextmanager
-def _private_cluster(gpus: int | None) -> Iterator[None]:
+def _private_cluster() -> Iterator[None]:
     _remove_left_over_folders()
     _ensure_token()
     folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
@@ -48,7 +48,6 @@ def _private_cluster(gpus: int | None) -> Iterator[None]:
         try:
             ray.init(
                 num_cpus=os.cpu_count(),
-                num_gpus=gpus,
                 include_dashboard=False,
                 log_to_driver=False,
                 logging_level="error",

@@ -108,6 +108,10 @@ class Coordinator:
         if not self.trials[number].state.finished:
             self._keep(_cut_back(self.trials[number]))
 
+    def lose_checkpoint(self, number: int) -> None:
+        """Note that trial `number` starts from the beginning, its checkpoint being gone."""
+        self._keep(_cut_back(replace(self.trials[number], checkpoint=None)))
+
     def finish(self, number: int) -> None:
         """Note that trial `number` ended by itself; it fails if it never reported."""
         if self.trials[number].state.finished:

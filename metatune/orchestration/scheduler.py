@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import pyarrow.fs
+from pyarrow import fs
 from ray.train._internal.checkpoint_manager import _TrainingResult
 from ray.tune import Checkpoint
 from ray.tune.execution.tune_controller import TuneController
@@ -21,14 +21,14 @@ class MetaScheduler(FIFOScheduler):
     """Stops the trials that the coordinator's pruner stops, and those at `max_steps`.
 
     A trial that was running when an earlier driver ended starts from its checkpoint on
-    `filesystem`.
+    `filesystem`, or from the beginning if that is gone.
     """
 
     def __init__(
         self,
         coordinator: Coordinator,
         running: Mapping[str, int],
-        filesystem: pyarrow.fs.FileSystem,
+        filesystem: fs.FileSystem,
         max_steps: int | None = None,
     ) -> None:
         super().__init__()
@@ -39,16 +39,17 @@ class MetaScheduler(FIFOScheduler):
 
     def on_trial_add(self, tune_controller: TuneController, trial: TuneTrial) -> None:
         """Give Ray's trial the checkpoint of the trial it takes up again, if there is one."""
-        ours = self._coordinator.trials[self._running[trial.trial_id]]
-        if ours.checkpoint is None or trial.has_checkpoint():
+        number = self._running[trial.trial_id]
+        ours = self._coordinator.trials[number].checkpoint
+        if ours is None or trial.has_checkpoint():
+            return
+        if self._filesystem.get_file_info(ours.path).type != fs.FileType.Directory:
+            self._coordinator.lose_checkpoint(number)
             return
         # Ray has no public way to start a trial from a checkpoint of another experiment; its own
         # population-based training goes through the same manager.
-        saved = Checkpoint(ours.checkpoint.path, self._filesystem)
-        progress = {
-            TRAINING_ITERATION: ours.checkpoint.step,
-            TIME_TOTAL_S: ours.checkpoint.seconds,
-        }
+        saved = Checkpoint(ours.path, self._filesystem)
+        progress = {TRAINING_ITERATION: ours.step, TIME_TOTAL_S: ours.seconds}
         manager = trial.run_metadata.checkpoint_manager
         manager.register_checkpoint(_TrainingResult(checkpoint=saved, metrics=progress))
 

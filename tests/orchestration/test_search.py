@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import signal
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -174,6 +176,30 @@ def test_a_time_budget_stops_and_the_rest_is_resumed(tmp_path: Path) -> None:
     assert again.complete
     ended = {t.number: t for t in first.trials if t.state.finished}
     assert {n: t for n, t in enumerate(again.trials) if n in ended} == ended
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_trial_starts_from_its_checkpoint_or_anew_if_that_is_gone(
+    tmp_path: Path, gone: bool
+) -> None:
+    class Interrupt(tune.Callback):
+        def on_checkpoint(self, **info: Any) -> None:
+            signal.raise_signal(signal.SIGINT)
+
+    slow = SearchSpace({"x": Float(0, 1), "seconds": Categorical((0.2,))})
+    options: dict[str, Any] = {"trials": 1, "store": tmp_path, "pruner": NoPruner()}
+    search(slow, "toy", Class, callbacks=[Interrupt()], display=False, **options)
+    (before,) = ExperienceStore(tmp_path).trials()
+    assert before.state is TrialState.RUNNING
+    assert before.checkpoint is not None
+    if gone:
+        shutil.rmtree(before.checkpoint.path)
+    (trial,) = search(slow, "toy", Class, display=False, **options).trials
+    x = trial.config["x"]
+    assert isinstance(x, float)
+    assert [(r.step, r.value) for r in trial.curve] == [(s, loss(x, s)) for s in range(1, 7)]
+    kept = [r.seconds for r in trial.curve[:2]] == [r.seconds for r in before.curve[:2]]
+    assert kept == (not gone)
 
 
 def test_another_setting_under_the_same_name_is_refused(tmp_path: Path) -> None:
