@@ -105,7 +105,7 @@ def search(
     kept = store if isinstance(store, ExperienceStore) else ExperienceStore(store)
     kept.check_writable()
     name = study or f"{problem.space_name}-{problem.task.name}-{seed}"
-    stops = pruner or SuccessiveHalving(min_step=max(1, (problem.max_steps or 1) // 9))
+    stops = pruner or _default_pruner(problem.max_steps)
     with kept.lease(name) as lease:
         record, meta = open_study(
             kept,
@@ -124,6 +124,12 @@ def search(
                 _run(coordinator, problem, kept, resources, address, callbacks, display)
             commits.flush()
     return SearchResult(record, coordinator.trials, coordinator.is_complete())
+
+
+def _default_pruner(max_steps: int | None) -> Pruner:
+    """Two rungs, at a ninth and a third of a full trial; from the first step where its length is
+    not known."""
+    return SuccessiveHalving(min_step=max(1, (max_steps or 1) // 9), max_step=max_steps)
 
 
 def _append(store: ExperienceStore, lease: Lease, trials: Sequence[Trial]) -> None:

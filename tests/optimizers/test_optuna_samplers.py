@@ -79,8 +79,8 @@ def test_tpe_proposes_what_optuna_proposes_in_a_flat_space() -> None:
 )
 def test_it_beats_random_search(optimizer: MetaOptimizer, count: int) -> None:
     space = SearchSpace({f"x{i}": Float(0.0, 1.0) for i in range(3)})
-    with_model = [best_of(lived(optimizer, space, seed, count)) for seed in range(5)]
-    at_random = [best_of(lived(RandomSearch(), space, seed, 2 * count)) for seed in range(5)]
+    with_model = [best_of(lived(optimizer, space, seed, count)) for seed in range(3)]
+    at_random = [best_of(lived(RandomSearch(), space, seed, 2 * count)) for seed in range(3)]
     assert np.median(with_model) < np.median(at_random)
 
 
@@ -92,17 +92,17 @@ def test_conditional_parameters_are_learned_with_their_parents(
 ) -> None:
     last = [
         trial
-        for seed in range(3)
+        for seed in range(2)
         for trial in lived(optimizer, BRANCHES, seed, count, branches_value)[-count // 3 :]
     ]
     right = [trial for trial in last if trial.config["arm"] == "right"]
     assert len(right) > 0.6 * len(last)
     apart = [abs(number(t.config, "x") - number(t.config, "y")) for t in right]
-    assert np.median(apart) < 0.12  # at random it is 0.29
+    assert np.median(apart) < 0.18  # at random it is 0.29
 
 
 @pytest.mark.parametrize(
-    ("optimizer", "count"), [(TPE(startup_trials=5), 150), (GP(startup_trials=5), 24)]
+    ("optimizer", "count"), [(TPE(startup_trials=5), 120), (GP(startup_trials=5), 24)]
 )
 def test_the_rest_is_conditioned_on_what_is_given(optimizer: MetaOptimizer, count: int) -> None:
     """Also where it is a child of another group than what is given."""

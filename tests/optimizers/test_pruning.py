@@ -143,6 +143,9 @@ def test_hyperband_gives_brackets_their_trials_in_turn() -> None:
         stops = [one.step for one in bad if pruner.should_prune(one, good)]
         firsts.append(stops[0] if stops else None)
     assert firsts == ([1] * 9 + [3] * 5 + [None] * 3) * 2
+    other_brackets = [trial(number, 1.0) for number in range(9, 17)]
+    assert not pruner.should_prune(trial(0, 5.0), other_brackets)
+    assert pruner.should_prune(trial(0, 5.0), [trial(number, 1.0) for number in range(17, 26)])
 
 
 def test_words_and_settings() -> None:

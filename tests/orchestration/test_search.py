@@ -158,6 +158,16 @@ def test_without_memory_nothing_is_remembered(tmp_path: Path) -> None:
         assert bool(result.study.experience) == (name == "b")
 
 
+def test_by_default_a_trial_that_trained_to_its_end_is_complete(tmp_path: Path) -> None:
+    result = search(
+        SPACE, "toy", Class, trials=12, store=tmp_path, max_steps=3, optimizer=RandomSearch(),
+        display=False,
+    )  # fmt: skip
+    assert {t.step for t in result.trials} == {1, 3}
+    for trial in result.trials:
+        assert trial.state is (TrialState.COMPLETE if trial.step == 3 else TrialState.PRUNED)
+
+
 def test_max_steps_end_a_trial_as_complete(tmp_path: Path) -> None:
     result = search(
         SPACE, "toy", Class, trials=2, store=tmp_path, max_steps=3, pruner=NoPruner(), display=False
