@@ -15,8 +15,8 @@ from rich.table import Table
 from metatune.study import Study
 from metatune.trial import Trial, TrialState, best_trial
 
-OUT = Console(soft_wrap=True)
-ERR = Console(stderr=True, soft_wrap=True)
+OUT = Console(soft_wrap=True, markup=False)
+ERR = Console(stderr=True, soft_wrap=True, markup=False)
 
 
 def summary(study: Study, trials: list[Trial]) -> dict[str, Any]:

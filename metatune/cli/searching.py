@@ -45,7 +45,9 @@ TargetOption = Annotated[
     str | None, typer.Option("--target", help="Column or array to predict in a data file.")
 ]
 OptimizerOption = Annotated[OptimizerName, typer.Option("--optimizer", help="What proposes.")]
-SeedOption = Annotated[int, typer.Option("--seed", help="Everything random follows from it.")]
+SeedOption = Annotated[
+    int, typer.Option("--seed", min=0, help="Everything random follows from it.")
+]
 
 
 def search(

@@ -47,6 +47,7 @@ def _private_cluster() -> Iterator[None]:
     with environment(RAY_USAGE_STATS_ENABLED="0"):
         try:
             ray.init(
+                address="local",  # whatever RAY_ADDRESS says
                 num_cpus=os.cpu_count(),
                 include_dashboard=False,
                 log_to_driver=False,

@@ -45,6 +45,7 @@ class Coordinator:
         self._pruner = pruner
         self._commits = commits
         self._inward: list[Trial] = []
+        self._loaded = {trial.id: trial.revision for trial in trials}
         for trial in sorted(trials, key=lambda trial: trial.number):
             while len(self.trials) < trial.number:  # its record was damaged: propose it anew
                 self._keep(self._propose())
@@ -102,6 +103,7 @@ class Coordinator:
             last = trial.curve[-1]
             saved = Checkpoint(path, last.step, last.seconds)
             self._record(replace(trial, checkpoint=saved, revision=trial.revision + 1))
+            self._commits.flush()  # Ray deletes older checkpoints next
 
     def rewind(self, number: int) -> None:
         """Note that trial `number` starts again from its last checkpoint."""
@@ -134,11 +136,17 @@ class Coordinator:
         """Whether the deadline has passed."""
         return time.monotonic() >= self._deadline
 
+    def flush(self) -> None:
+        """Return when everything that happened is durable."""
+        self._commits.flush()
+
     def shown(self) -> list[Trial]:
         """The trials as a person may see them: ended only once that is durable."""
         return [
             trial
-            if not trial.state.finished or self._commits.is_durable(trial)
+            if not trial.state.finished
+            or self._loaded.get(trial.id) == trial.revision
+            or self._commits.is_durable(trial)
             else replace(trial, state=TrialState.RUNNING)
             for trial in self.trials
         ]
@@ -197,5 +205,10 @@ def _number(value: Any) -> float:
     """A number, NumPy scalar or tensor of one element as float; NaN for anything else."""
     try:
         return float(value) if isinstance(value, SupportsFloat) else math.nan
-    except (TypeError, ValueError, RuntimeError):  # an array or tensor of several elements
+    except (
+        TypeError,
+        ValueError,
+        OverflowError,
+        RuntimeError,
+    ):  # an array or tensor of several elements
         return math.nan

@@ -38,7 +38,7 @@ class Display(Callback):
     ) -> None:
         self._coordinator = coordinator
         self._notes = notes
-        self._console = console or Console(stderr=True, soft_wrap=True)
+        self._console = console or Console(stderr=True, soft_wrap=True, markup=False)
         self._live = Live(console=self._console, auto_refresh=False)
         self._began = time.monotonic()
         self._known = self._ended()

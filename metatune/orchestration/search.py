@@ -17,7 +17,7 @@ from metatune.experience.lease import Lease
 from metatune.experience.store import ExperienceStore
 from metatune.optimizers.auto import auto
 from metatune.optimizers.optimizer import MetaOptimizer
-from metatune.optimizers.pruning import Pruner, SuccessiveHalving
+from metatune.optimizers.pruning import NoPruner, Pruner, SuccessiveHalving
 from metatune.orchestration.cluster import connected
 from metatune.orchestration.coordinator import Coordinator
 from metatune.orchestration.display import Display
@@ -85,7 +85,7 @@ def search(
         seed: everything random follows from it.
         optimizer: what proposes, or a function that makes it from the space and the past tasks.
         memory: whether to use what earlier studies learned.
-        pruner: what stops trials early; by default successive halving.
+        pruner: what stops trials early; by default successive halving where `max_steps` is known.
         max_steps: reports after which a trial ends; for built-in networks epochs, by default 27.
         target: column or array to predict, where `task` is a data file.
         resources: of one trial, and how many trials run at a time.
@@ -127,9 +127,11 @@ def search(
 
 
 def _default_pruner(max_steps: int | None) -> Pruner:
-    """Two rungs, at a ninth and a third of a full trial; from the first step where its length is
-    not known."""
-    return SuccessiveHalving(min_step=max(1, (max_steps or 1) // 9), max_step=max_steps)
+    """Two rungs, at a ninth and a third of a full trial; none where its length is not known, since
+    the only report of a trial would then stop most of them."""
+    if max_steps is None:
+        return NoPruner()
+    return SuccessiveHalving(min_step=max(1, max_steps // 9), max_step=max_steps)
 
 
 def _append(store: ExperienceStore, lease: Lease, trials: Sequence[Trial]) -> None:
@@ -162,6 +164,7 @@ def _run(
             max_steps=problem.max_steps,
             callbacks=[*callbacks, *([shown] if shown else [])],
         )
+        coordinator.flush()
     if coordinator.is_complete() and problem.dataset is not None:
         store.filesystem.delete_dir(run_folder(store, coordinator.study.name))
 
