@@ -63,7 +63,9 @@ def search(
     measure: Annotated[Measure, typer.Option(help="Which report counts.")] = "last",
     target: TargetOption = None,
     optimizer: OptimizerOption = OptimizerName.AUTO,
-    pruner: Annotated[PrunerName, typer.Option(help="What stops trials early.")] = PrunerName.ASHA,
+    pruner: Annotated[
+        PrunerName, typer.Option(help="Stops trials early; asha needs their length.")
+    ] = PrunerName.ASHA,
     memory: Annotated[bool, typer.Option(help="Start from what earlier searches learned.")] = True,
     max_steps: Annotated[
         int | None,
