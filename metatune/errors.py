@@ -12,8 +12,7 @@ MetatuneError
 ├── StoreError               the store failed while in use
 │   ├── DamagedFileError     a file that is not what was written
 │   └── SchemaVersionError   a file written by a newer metatune
-├── StudyLockedError         another process is running the study
-└── SearchError              a search that could not go on
+└── StudyLockedError         another process is running the study
 
 A message names the offending value, where it came from and what would be right, in one line.
 """
@@ -73,10 +72,6 @@ class SchemaVersionError(StoreError):
 
 class StudyLockedError(MetatuneError):
     """Another process is running the study."""
-
-
-class SearchError(MetatuneError):
-    """A search that could not go on."""
 
 
 class ExperienceWarning(UserWarning):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import sys
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import tomli_w
 import yaml
@@ -15,7 +16,9 @@ import yaml
 from metatune.errors import ConfigurationError, DataError, InputError
 from metatune.networks.data import load
 from metatune.networks.training import Training
+from metatune.parameters import is_number
 from metatune.study import Study
+from metatune.task import Direction, Measure
 from metatune.trial import Trial
 
 _WRITERS: Mapping[str, Callable[[dict[str, Any]], str]] = {
@@ -30,7 +33,49 @@ _READERS: Mapping[str, Callable[[str], Any]] = {
     "yml": yaml.safe_load,
 }
 FORMATS = tuple(_WRITERS)
-_SECTIONS = ("study", "task", "result", "configuration", "training")
+_Rule = tuple[Callable[[Any], bool], str]  # what a value must fulfil, and that in words
+
+
+def _whole(least: int, most: int = 2**32 - 1) -> _Rule:
+    def fits(value: Any) -> bool:
+        return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+
+    return fits, f"a whole number from {least} to {most}"
+
+
+def _one_of(*choices: str) -> _Rule:
+    return lambda value: value in choices, f"one of {list(choices)}"
+
+
+_TEXT: _Rule = (lambda value: isinstance(value, str), "a string")
+_NUMBER: _Rule = (
+    lambda value: is_number(value) and abs(value) <= sys.float_info.max,
+    "a finite number",
+)
+_DOCUMENT: Mapping[str, Mapping[str, _Rule]] = {
+    "study": {"name": _TEXT, "trial": _whole(0), "metatune": _TEXT},
+    "task": {
+        "name": _TEXT,
+        "metric": _TEXT,
+        "direction": _one_of(*get_args(Direction)),
+        "measure": _one_of(*get_args(Measure)),
+        "data_hash": _TEXT,
+    },
+    "result": {"value": _NUMBER, "steps": _whole(1), "seconds": _NUMBER},
+    "configuration": {},
+    "training": {},
+}
+# What a trial of a built-in network has in [training]; `target` may be left out.
+_TRAINING: Mapping[str, _Rule] = {
+    "seed": _whole(0),
+    "data": _TEXT,
+    "target": _TEXT,
+    "epochs": _whole(1),
+    "threads": _whole(1, 1024),
+    "split_seed": _whole(0),
+    "dtype": _one_of("float32"),
+    "engine": _one_of("plain"),
+}
 
 
 def document(study: Study, trial: Trial) -> dict[str, Any]:
@@ -67,8 +112,33 @@ def to_text(exported: dict[str, Any], form: str) -> str:
     return _WRITERS[form](exported)
 
 
+def format_of(path: Path) -> str:
+    """The one of FORMATS that a file's name says; raises InputError if it says none."""
+    form = path.suffix.removeprefix(".").replace("yml", "yaml")
+    if form not in _WRITERS:
+        raise InputError(
+            f"{path}: the name must end in one of {['.' + f for f in _READERS]}, or give --format"
+        )
+    return form
+
+
 def read(path: Path) -> dict[str, Any]:
     """An exported document; raises InputError naming the file and what is wrong with it."""
+    exported = _parsed(path)
+    for section, rules in _DOCUMENT.items():
+        if not isinstance(exported.get(section), dict):
+            raise InputError(f"{path}: section [{section}] is missing; export the study again")
+        if section == "training" and "trainable" not in exported[section]:
+            rules = _TRAINING
+        if rules:
+            _check_section(f"{path}: [{section}]", exported[section], rules)
+    for section in exported:
+        if section not in _DOCUMENT:
+            raise InputError(f"{path}: section [{section}] is unknown")
+    return exported
+
+
+def _parsed(path: Path) -> dict[str, Any]:
     reader = _READERS.get(path.suffix.removeprefix("."))
     if reader is None:
         raise InputError(f"{path}: the name must end in one of {['.' + f for f in _READERS]}")
@@ -80,19 +150,25 @@ def read(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: damaged: {' '.join(str(error).split())}") from None
     if not isinstance(exported, dict):
         raise InputError(f"{path}: holds no exported configuration")
-    for section in _SECTIONS:
-        if not isinstance(exported.get(section), dict):
-            raise InputError(f"{path}: section [{section}] is missing; export the study again")
-    for section in exported:
-        if section not in _SECTIONS:
-            raise InputError(f"{path}: section [{section}] is unknown")
     return exported
+
+
+def _check_section(where: str, section: dict[str, Any], rules: Mapping[str, _Rule]) -> None:
+    for key, value in section.items():
+        if key not in rules:
+            raise ConfigurationError(f"{where} {key} is unknown; there are {list(rules)}")
+        fits, right = rules[key]
+        if not fits(value):
+            raise ConfigurationError(f"{where} {key} = {value!r} must be {right}")
+    for key in rules:
+        if key not in section and key != "target":
+            raise ConfigurationError(f"{where} {key} is missing; export the study again")
 
 
 @dataclass(frozen=True)
 class Retrained:
-    """What training an exported configuration again gave: `value` beside the `recorded` one, and
-    the scores on the test split."""
+    """What training an exported configuration again gave: `value` beside the `recorded` one, both
+    over the epochs that were recorded, and the scores on the test split."""
 
     recorded: float
     value: float
@@ -106,8 +182,9 @@ def train(
 ) -> Retrained:
     """Train an exported configuration of a built-in network again.
 
-    `each_epoch` is told the epoch after each one. Raises InputError naming `source` if the
-    configuration is a trainable's of the user's, lacks a key, or the data is no longer the same.
+    `exported` is what `read` gave, and `each_epoch` is told the epoch after each one. Raises
+    InputError naming `source` if the configuration is a trainable's of the user's or does not fit,
+    or the data is no longer the same.
     """
     training, task = exported["training"], exported["task"]
     if "data" not in training:
@@ -115,25 +192,29 @@ def train(
             f"{source}: trial of the trainable {training.get('trainable')!r}; only built-in "
             f"networks are trained here: give [configuration] to that trainable"
         )
-    for key in ("seed", "epochs", "threads", "split_seed"):
-        if key not in training:
-            raise ConfigurationError(f"{source}: [training] {key} is missing")
     dataset = load(training["data"], training.get("target"), split_seed=training["split_seed"])
-    if dataset.task().data_hash != task.get("data_hash"):
+    if dataset.task().data_hash != task["data_hash"]:
         raise DataError(
-            f"{source}: data {training['data']!r} is no longer what the study {exported['study']} "
-            f"was searched on; search again"
+            f"{source}: data {training['data']!r} is no longer what the study "
+            f"{exported['study']['name']!r} was searched on; search again"
         )
-    run = Training(
-        exported["configuration"],
-        dataset,
-        seed=training["seed"],
-        epochs=training["epochs"],
-        threads=training["threads"],
-    )
+    for key in ("metric", "direction", "measure"):
+        if task[key] != (right := getattr(dataset.task(), key)):
+            raise ConfigurationError(f"{source}: [task] {key} = {task[key]!r} must be {right!r}")
+    try:
+        run = Training(
+            exported["configuration"],
+            dataset,
+            seed=training["seed"],
+            epochs=training["epochs"],
+            threads=training["threads"],
+        )
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{source}: {error}") from None
     values = []
     for epoch in range(1, training["epochs"] + 1):
         values.append(run.step()[dataset.task().metric])
         if each_epoch is not None:
             each_epoch(epoch)
-    return Retrained(exported["result"]["value"], min(values), run.test_scores())
+    recorded, steps = exported["result"]["value"], exported["result"]["steps"]
+    return Retrained(recorded, min(values[:steps]), run.test_scores())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeGuard
@@ -18,11 +19,15 @@ Vectors = npt.NDArray[np.float64]
 # Floats are drawn on a grid of this many significant digits, far coarser than rounding error, so
 # that decoding an encoded value gives it back exactly.
 _DIGITS = 12
+LARGEST_INTEGER = 10**12  # farther from 0, neighbours would share a position in [0, 1]
 
 
 @dataclass(frozen=True)
 class Float:
-    """A real number in [low, high], uniform on a linear or logarithmic scale."""
+    """A real number in [low, high], uniform on a linear or logarithmic scale.
+
+    Raises SpaceError unless the ends and their distance are finite.
+    """
 
     low: float
     high: float
@@ -33,10 +38,12 @@ class Float:
             value = getattr(self, key)
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise SpaceError(f"{key} = {value!r} must be a number")
-            if not math.isfinite(value):
+            if not abs(value) <= sys.float_info.max:
                 raise SpaceError(f"{key} = {value!r} must be finite")
             object.__setattr__(self, key, float(value))
         _check_range(self.low, self.high, self.log, least=0.0)
+        if not math.isfinite(self.high - self.low):
+            raise SpaceError(f"high - low = {self.high - self.low!r} must be finite")
 
     def contains(self, value: Value) -> bool:
         """Whether `value` is a number in [low, high]."""
@@ -69,7 +76,10 @@ class Float:
 
 @dataclass(frozen=True)
 class Integer:
-    """A whole number in [low, high]; each owns a cell of [0, 1], equal or logarithmic in width."""
+    """A whole number in [low, high]; each owns a cell of [0, 1], equal or logarithmic in width.
+
+    Raises SpaceError for ends beyond LARGEST_INTEGER, up to which encoding is exact.
+    """
 
     low: int
     high: int
@@ -80,8 +90,8 @@ class Integer:
             value = getattr(self, key)
             if isinstance(value, bool) or not isinstance(value, int):
                 raise SpaceError(f"{key} = {value!r} must be a whole number")
-            if abs(value) > 2**53:
-                raise SpaceError(f"{key} = {value!r} must lie within 2**53, the exact integers")
+            if abs(value) > LARGEST_INTEGER:
+                raise SpaceError(f"{key} = {value!r} must lie within 10**12 of 0, to be exact")
         _check_range(self.low, self.high, self.log, least=0)
 
     def contains(self, value: Value) -> bool:

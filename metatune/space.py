@@ -195,7 +195,8 @@ class SearchSpace:
         parameters: dict[str, Parameter] = dict(self.parameters)
         parameters[name] = Categorical(kept, old.ordered)
         when = {child: dict(conditions) for child, conditions in self.when.items()}
-        for child, conditions in self.when.items():
+        for child in [n for n in self.names if n in when]:  # parents stand before their children
+            conditions = self.when[child]
             if name in conditions:
                 values = tuple(v for v in conditions[name] if parameters[name].contains(v))
                 when[child][name] = values
@@ -244,7 +245,7 @@ class SearchSpace:
         """The space of a TOML document; `source` names it in errors."""
         try:
             tables = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
+        except ValueError as error:  # a TOMLDecodeError, or a number too long for int
             raise SpaceError(f"{source}: not TOML: {error}") from None
         return cls.from_dict(tables, source)
 

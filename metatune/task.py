@@ -15,7 +15,8 @@ Measure = Literal["last", "best"]
 
 @dataclass(frozen=True)
 class Report:
-    """One point of a learning curve: `step` counts from 1, `seconds` since the trial began."""
+    """One point of a learning curve: `step` counts from 1, or from 0 where the trainable does;
+    `seconds` since the trial began."""
 
     step: int
     value: float

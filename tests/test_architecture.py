@@ -112,6 +112,12 @@ def test_importing_metatune_imports_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_help_loads_neither_torch_nor_ray() -> None:
+    code = "import sys, metatune.cli; print([m for m in ('ray', 'torch') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 def test_no_module_reads_or_writes_pickle() -> None:
     for module in MODULES:
         names = {

@@ -15,6 +15,7 @@ import pytest
 
 from metatune import ExperienceStore
 from metatune.cli import main
+from metatune.trial import TrialState
 
 GOOD = '[x]\ntype = "float"\nlow = 0.0\nhigh = 1.0\n'
 
@@ -60,6 +61,48 @@ def refused(cli: Cli, *arguments: object) -> str:
     assert err.startswith("metatune: ")
     assert ExperienceStore(cli.store).trials() == []
     return err
+
+
+def named(cli: Cli, *arguments: object) -> str:
+    """The one line of a command that must be refused as bad input."""
+    options = [] if arguments[0] == "train" else ["--store", cli.store]
+    code, out, err = cli(*arguments, *options)
+    assert code == 2, (out, err)
+    assert out == ""
+    assert err.startswith("metatune: ")
+    assert err.count("\n") == 1, err
+    return err
+
+
+def hand_edited_files_are_refused(cli: Cli, good: Path) -> None:
+    """Every key of an exported file is checked before anything is trained."""
+    for section, key, value, said in [
+        ("training", "seed", "x", "must be a whole number from 0"),
+        ("training", "epochs", 2.5, "must be a whole number from 1"),
+        ("training", "epochs", 0, "must be a whole number from 1"),
+        ("training", "threads", True, "must be a whole number from 1"),
+        ("training", "split_seed", None, "must be a whole number from 0"),
+        ("training", "data", 3, "must be a string"),
+        ("training", "dtype", "float64", "must be one of ['float32']"),
+        ("training", "engine", "fast", "must be one of ['plain']"),
+        ("training", "epoch", 3, "is unknown"),
+        ("result", "value", "low", "must be a finite number"),
+        ("result", "steps", -1, "must be a whole number from 1"),
+        ("task", "metric", ["a"], "must be a string"),
+        ("task", "metric", "accuracy", "must be 'validation_loss'"),
+        ("task", "direction", "maximize", "must be 'minimize'"),
+        ("configuration", "depth", "deep", "must be a whole number"),
+    ]:
+        edited = json.loads(good.read_text())
+        edited[section][key] = value
+        (cli.folder / "edited.json").write_text(json.dumps(edited))
+        line = named(cli, "train", "edited.json")
+        assert all(part in line for part in ("edited.json", key, said)), line
+    for key in ("threads", "data"):
+        edited = json.loads(good.read_text())
+        del edited["training"][key]
+        (cli.folder / "edited.json").write_text(json.dumps(edited))
+        assert f"edited.json: [training] {key} is missing" in named(cli, "train", "edited.json")
 
 
 @pytest.mark.parametrize(
@@ -109,15 +152,64 @@ def test_a_bad_task_is_refused(cli: Cli) -> None:
         ("mine:missing", "mine has no 'missing'"),
         ("mine:number", "is int, not a function"),
         ("mine:no_argument", "must take the configuration"),
+        ("mine:two", "must take the configuration"),
+        ("mine:Plain", "is a class, but none of ray.tune.Trainable"),
+        ("os:getcwd", "must take the configuration"),
+        ("builtins:len", "is built in"),
         ("broken:fit", "ZeroDivisionError"),
+        ("leaves:fit", "SystemExit: 3"),
     ],
 )
-def test_a_trainable_that_does_not_import_is_refused(cli: Cli, trainable: str, said: str) -> None:
-    (cli.folder / "mine.py").write_text("number = 3\ndef no_argument(): pass\n")
+def test_what_is_no_trainable_is_refused(cli: Cli, trainable: str, said: str) -> None:
+    (cli.folder / "mine.py").write_text(
+        "number = 3\ndef no_argument(): pass\ndef two(a, b): pass\nclass Plain: pass\n"
+    )
     (cli.folder / "broken.py").write_text("1 / 0\n")
+    (cli.folder / "leaves.py").write_text("import sys; sys.exit(3)\n")
     (cli.folder / "good.toml").write_text(GOOD)
     line = refused(cli, "search", "good.toml", "--task", "t", "--trainable", trainable)
     assert said in line
+    assert ExperienceStore(cli.store).studies() == []
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--metric", "auc"], "--metric auc is for --trainable"),
+        (["--direction", "maximize"], "--direction maximize is for --trainable"),
+        (["--measure", "best"], "--measure best is for --trainable"),
+        (["--study", ""], "study = '' must"),
+        (["--time-budget", "0"], "time budget = 0.0 must be above 0"),
+        (["--time-budget", "-1"], "time budget = -1.0 must be above 0"),
+        (["--time-budget", "nan"], "time budget = nan must be above 0"),
+        (["--cpus", "0"], "a trial needs a processor or a GPU"),
+    ],
+)
+def test_an_option_that_means_nothing_is_refused(cli: Cli, options: list[str], said: str) -> None:
+    assert said in refused(cli, "search", "mlp", "--task", "iris", *options)
+
+
+def test_a_network_that_does_not_fit_the_data_is_refused(cli: Cli) -> None:
+    line = refused(cli, "search", "cnn", "--task", "iris")
+    assert "choices = ['cnn']" in line
+    assert "inputs of shape (4,)" in line
+
+
+@pytest.mark.usefixtures("cluster")
+@pytest.mark.parametrize("options", [["--gpus", "64"], ["--cpus", "6400"]])
+def test_a_trial_that_never_fits_leaves_nothing_behind(cli: Cli, options: list[str]) -> None:
+    line = refused(cli, "search", "mlp", "--task", "iris", *options)
+    assert "a trial needs 64" in line
+    assert ExperienceStore(cli.store).studies() == []
+
+
+@pytest.mark.usefixtures("cluster")
+def test_json_is_alone_on_standard_output(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parent / "orchestration"))
+    (cli.folder / "how.toml").write_text('[how]\ntype = "categorical"\nchoices = ["dies"]\n')
+    (cli.folder / "talks.py").write_text("from trainables import troubled\nprint('hello')\n")
+    options = ["--task", "t", "--trainable", "talks:troubled", "--trials", 2]
+    assert cli.json("search", "how.toml", *options)["states"] == {"FAILED": 2}
 
 
 def test_a_bad_store_is_refused(cli: Cli) -> None:
@@ -159,7 +251,7 @@ def test_search_show_export_and_train_again_to_the_same_score(cli: Cli) -> None:
     assert best["value"] == min(t["value"] for t in shown if t["state"] == "COMPLETE")
     for form in ("toml", "json", "yaml"):
         file = cli.folder / f"best.{form}"
-        options = ["--format", form, "--output", file, "--store", cli.store]
+        options = ["--output", file, "--store", cli.store]
         assert cli("export", "mlp-wine-0", *options)[0] == 0
         code, out, err = cli("train", file, "--json")
         assert code == 0, err
@@ -167,6 +259,8 @@ def test_search_show_export_and_train_again_to_the_same_score(cli: Cli) -> None:
         assert again["value"] == again["recorded"] == best["value"]
         assert again["same"]
         assert 0 <= again["test"]["test_accuracy"] <= 1
+    assert "must end in" in named(cli, "export", "mlp-wine-0", "-o", "best.txt")
+    hand_edited_files_are_refused(cli, cli.folder / "best.json")
     listed = cli.json("experience", "list")["studies"]
     assert [s["study"] for s in listed] == ["mlp-wine-0"]
     proposed = cli.json("suggest", "mlp", "--task", "iris", "--count", 3)["suggestions"]
@@ -178,6 +272,19 @@ def test_search_show_export_and_train_again_to_the_same_score(cli: Cli) -> None:
 
 
 @pytest.mark.usefixtures("cluster")
+def test_a_pruned_trial_trains_again_to_its_own_score(cli: Cli) -> None:
+    few = ["--trials", 9, "--epochs", 9, "--concurrency", 1, "--optimizer", "random"]
+    cli.json("search", "mlp", "--task", "iris", *few)
+    trials = ExperienceStore(cli.store).trials()
+    pruned = next(t for t in trials if t.state is TrialState.PRUNED)
+    options = ["--trial", pruned.number, "-o", "pruned.json", "--store", cli.store]
+    assert cli("export", "mlp-iris-0", *options)[0] == 0
+    code, out, err = cli("train", "pruned.json", "--json")
+    assert code == 0, err
+    assert json.loads(out)["value"] == pruned.value
+
+
+@pytest.mark.usefixtures("cluster")
 def test_tables_are_for_people(cli: Cli) -> None:
     options = ["--store", cli.store]
     few = ["--trials", 3, "--epochs", 2, "--pruner", "none"]
@@ -185,6 +292,9 @@ def test_tables_are_for_people(cli: Cli) -> None:
     assert code == 0
     assert "best validation_loss" in out
     assert "metatune export mlp-iris-0" in out
+    for command in (["list"], ["show"]):
+        _, out, _ = cli("experience", *command, *options)
+        assert "…" not in out, "nothing is cut"
     for command in (["list"], ["show"], ["verify"], ["compact"]):
         code, out, err = cli("experience", *command, *options)
         assert code == 0, err
@@ -215,9 +325,10 @@ def test_damage_is_named_and_the_rest_is_read(cli: Cli) -> None:
     assert files[0].name in err
 
 
-def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("options", [[], ["--time-budget", "600"]])
+def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(tmp_path: Path, options: list[str]) -> None:
     command = [sys.executable, "-m", "metatune", "search", "mlp", "--task", "digits"]
-    command += ["--trials", "500", "--store", str(tmp_path / "store")]
+    command += ["--trials", "500", "--store", str(tmp_path / "store"), *options]
     process = subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd=tmp_path
     )

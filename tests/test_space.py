@@ -9,7 +9,7 @@ from strategies import spaces, vectors
 
 from metatune import Categorical, Float, Integer, SearchSpace
 from metatune.errors import ConfigurationError, SpaceError
-from metatune.parameters import Parameter, Value
+from metatune.parameters import LARGEST_INTEGER, Parameter, Value
 
 TREE = """
 [optimizer]
@@ -72,15 +72,19 @@ def test_samples_fit_and_keep_what_is_given(space: SearchSpace, seed: int) -> No
     assert other == config
 
 
-@given(st.integers(-(2**53), 2**53), st.integers(-(2**53), 2**53), st.data())
+@given(
+    st.integers(-LARGEST_INTEGER, LARGEST_INTEGER),
+    st.integers(-LARGEST_INTEGER, LARGEST_INTEGER),
+    st.data(),
+)
 def test_integers_survive_the_unit_interval(a: int, b: int, data: st.DataObject) -> None:
-    low, high = min(a, b), max(a, b)
-    if high - low not in range(1, 10**12):
-        high = min(low + 1000, 2**53)
-        low = high - 1000
-    parameter = Integer(low, high)
+    low, high = min(a, b), max(a, b, min(a, b) + 1)
+    if high > LARGEST_INTEGER:
+        low, high = low - 1, high - 1
     value = data.draw(st.integers(low, high))
-    assert parameter.from_unit(parameter.to_unit(value)) == value
+    for log in (False, True)[: 1 + (low > 0)]:
+        parameter = Integer(low, high, log)
+        assert parameter.from_unit(parameter.to_unit(value)) == value
 
 
 @settings(max_examples=30)
@@ -117,6 +121,11 @@ def test_a_chain_of_conditions_needs_every_link() -> None:
         ("[x]\ntype='integer'\nlow=0.5\nhigh=1", "[x] low = 0.5 must be a whole number"),
         ("[x]\ntype='float'\nlow=0\nhigh=inf", "[x] high = inf must be finite"),
         ("[x]\ntype='float'\nlow='a'\nhigh=1", "[x] low = 'a' must be a number"),
+        (f"[x]\ntype='float'\nlow=0\nhigh=1{400 * '0'}", "0 must be finite"),
+        (f"[x]\ntype='float'\nlow=0\nhigh=1{5000 * '0'}", "not TOML"),
+        ("[x]\ntype='float'\nlow=-1e308\nhigh=1e308", "high - low = inf must be finite"),
+        (f"[x]\ntype='integer'\nlow=0\nhigh={10**12 + 1}", "must lie within 10**12"),
+        (f"[x]\ntype='integer'\nlow={-(10**12) - 1}\nhigh=0", "must lie within 10**12"),
         ("[x]\ntype='float'\nlow=0\nhigh=1\nstep=2", "[x] 'step' is unknown"),
         ("[x]\ntype='float'\nlow=0", "[x] high is missing"),
         ("[x]\ntype='float'\nlow=0\nhigh=1\nlog=1", "[x] log = 1 must be true or false"),
@@ -184,6 +193,15 @@ def test_restrict_drops_children_that_cannot_exist() -> None:
         space.restrict("optimizer", ["rmsprop"])
     with pytest.raises(SpaceError, match="not categorical"):
         space.restrict("learning_rate", [1])
+
+
+def test_restrict_drops_grandchildren_in_whatever_order_conditions_stand() -> None:
+    space = SearchSpace(
+        {"a": Categorical(("x", "y")), "b": Integer(1, 3), "c": Float(0, 1)},
+        {"c": {"b": (2, 3)}, "b": {"a": ("x",)}},
+    )
+    assert space.restrict("a", ["y"]).names == ["a"]
+    assert space.restrict("a", ["x"]).names == ["a", "b", "c"]
 
 
 def test_a_missing_file_names_the_shipped_spaces(tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ import typer
 from rich.progress import Progress
 from rich.table import Table
 
-from metatune import export as documents
 from metatune.cli import printing
 from metatune.cli.options import DEFAULT_STORE, JsonOption, StoreOption
 from metatune.errors import InputError, StudyError
@@ -23,8 +22,11 @@ def train(
     as_json: JsonOption = False,
 ) -> None:
     """Train an exported configuration again and print its scores."""
+    from metatune import export as documents
+
     exported = documents.read(file)
-    with Progress(console=printing.ERR, transient=True) as progress:
+    shown = printing.ERR.is_terminal
+    with Progress(console=printing.ERR, transient=True, disable=not shown) as progress:
         bar = progress.add_task("training", total=exported["training"].get("epochs"))
         got = documents.train(
             exported, str(file), lambda epoch: progress.update(bar, completed=epoch)
@@ -50,13 +52,22 @@ def train(
 
 def export(
     study: Annotated[str, typer.Argument(help="Study whose best trial is written.")],
-    form: Annotated[str, typer.Option("--format", help="toml, json or yaml.")] = "toml",
+    form: Annotated[
+        str | None,
+        typer.Option("--format", help="toml, json or yaml; by default as OUTPUT ends, or toml."),
+    ] = None,
     trial: Annotated[int | None, typer.Option(help="Another trial than the best.")] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write.")] = None,
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
 ) -> None:
     """Write the best configuration of a study as a file that `metatune train` trains again."""
+    from metatune import export as documents
+
+    if as_json:
+        form = "json"
+    elif form is None:
+        form = "toml" if output is None else documents.format_of(output)
     kept = ExperienceStore(store)
     found = kept.study(study)
     trials = kept.trials(study=study)
@@ -67,7 +78,7 @@ def export(
     if chosen is None:
         what = "complete trial" if trial is None else f"trial {trial} with a value"
         raise StudyError(f"study {study!r} has no {what} to export")
-    text = documents.to_text(documents.document(found, chosen), "json" if as_json else form)
+    text = documents.to_text(documents.document(found, chosen), form)
     if output is None:
         sys.stdout.write(text)
         return

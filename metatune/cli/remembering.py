@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Annotated
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from metatune.cli import printing
 from metatune.cli.options import DEFAULT_STORE, JsonOption, StoreOption
@@ -29,7 +29,8 @@ def list_command(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False
     if as_json:
         printing.print_json({"studies": rows})
         return
-    table = Table("study", "task", "trials", "best", "metric", "proposed by")
+    heads = ["study", "task", "trials", "best", "metric", "proposed by"]
+    table = Table(*(Column(head, overflow="fold") for head in heads))
     for row in rows:
         count = ", ".join(f"{n} {state.lower()}" for state, n in row["states"].items())
         best = "" if row["best"] is None else f"{row['best']['value']:.6g}"
@@ -55,12 +56,17 @@ def show(
     if as_json:
         printing.print_json({"trials": [printing.trial_row(trial) for trial in trials]})
         return
-    table = Table("trial", "state", "value", "steps", "seconds", "proposed by", "why it failed")
+    table = Table(
+        Column("study", overflow="fold"),
+        *(Column(head, no_wrap=True) for head in ("trial", "state", "value", "steps", "seconds")),
+        Column("proposed by", overflow="fold"),
+        Column("why it failed", overflow="fold"),
+    )
     for trial in trials:
         value = "" if trial.value is None else f"{trial.value:.6g}"
         reason = trial.error.splitlines()[-1] if trial.error else ""
-        row = [trial.id, trial.state, value, str(trial.step), f"{trial.cost:.1f}"]
-        table.add_row(*row, trial.suggestion.optimizer, reason)
+        row = [str(trial.number), trial.state, value, str(trial.step), f"{trial.cost:.1f}"]
+        table.add_row(trial.study, *row, trial.suggestion.optimizer, reason)
     printing.OUT.print(table)
     printing.OUT.print("configurations, curves and tracebacks: add --json")
 

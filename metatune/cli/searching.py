@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shlex
 import sys
+import time
+from contextlib import redirect_stdout
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -12,6 +14,7 @@ from rich.table import Table
 
 from metatune.cli import printing
 from metatune.cli.options import DEFAULT_STORE, JsonOption, StoreOption
+from metatune.errors import InputError
 from metatune.experience.store import ExperienceStore
 from metatune.space import config_text
 from metatune.task import Direction, Measure, Task
@@ -58,9 +61,15 @@ def search(
     trainable: Annotated[
         str | None, typer.Option(help="Your own Ray Tune trainable, package.module:name.")
     ] = None,
-    metric: Annotated[str, typer.Option(help="What a --trainable reports.")] = "loss",
-    direction: Annotated[Direction, typer.Option(help="Of the metric.")] = "minimize",
-    measure: Annotated[Measure, typer.Option(help="Which report counts.")] = "last",
+    metric: Annotated[
+        str | None, typer.Option(help="What a --trainable reports; by default loss.")
+    ] = None,
+    direction: Annotated[
+        Direction | None, typer.Option(help="Of the metric; by default minimize.")
+    ] = None,
+    measure: Annotated[
+        Measure | None, typer.Option(help="Which report counts; by default last.")
+    ] = None,
     target: TargetOption = None,
     optimizer: OptimizerOption = OptimizerName.AUTO,
     pruner: Annotated[
@@ -96,26 +105,29 @@ def search(
     from metatune.orchestration.running import Resources
     from metatune.orchestration.search import search as run_search
 
-    own = None if trainable is None else import_trainable(trainable)
+    began = time.monotonic()
+    measured = {"metric": metric, "direction": direction, "measure": measure}
     try:
-        result = run_search(
-            space,
-            task if own is None else Task(task, metric, direction, measure),
-            own,
-            trials=trials,
-            study=study,
-            store=store,
-            seed=seed,
-            optimizer=_optimizer(optimizer),
-            memory=memory,
-            pruner=NoPruner() if pruner is PrunerName.NONE else None,
-            max_steps=max_steps,
-            target=target,
-            resources=Resources(cpus, gpus, concurrency, max_failures),
-            time_budget=time_budget,
-            address=address,
-            display=not as_json,
-        )
+        # What Ray and the user's code print goes where progress goes: results stand alone.
+        with redirect_stdout(sys.stderr):
+            result = run_search(
+                space,
+                _task(task, trainable, measured),
+                None if trainable is None else import_trainable(trainable),
+                trials=trials,
+                study=study,
+                store=store,
+                seed=seed,
+                optimizer=_optimizer(optimizer),
+                memory=memory,
+                pruner=NoPruner() if pruner is PrunerName.NONE else None,
+                max_steps=max_steps,
+                target=target,
+                resources=Resources(cpus, gpus, concurrency, max_failures),
+                time_budget=time_budget,
+                address=address,
+                display=not as_json,
+            )
     except KeyboardInterrupt:
         _say_how_to_resume()
         raise typer.Exit(130) from None
@@ -127,7 +139,8 @@ def search(
         printing.print_study(result.study, result.trials)
     if not result.complete:
         _say_how_to_resume()
-        raise typer.Exit(130 if time_budget is None else 0)
+        is_over = time_budget is not None and time.monotonic() - began >= time_budget
+        raise typer.Exit(0 if is_over else 130)
 
 
 def suggest(
@@ -164,6 +177,19 @@ def suggest(
         spoke = ", ".join(f"{name} {weight:.0%}" for name, weight in s.tasks.items())
         table.add_row(str(number), config_text(s.config), s.optimizer, spoke)
     printing.OUT.print(table)
+
+
+def _task(name: str, trainable: str | None, measured: dict[str, Any]) -> Task | str:
+    """What a search is given: a Task for a trainable of the user's, else the name of data."""
+    given = {key: value for key, value in measured.items() if value is not None}
+    if trainable is not None:
+        return Task(name, **given)
+    for key, value in given.items():
+        raise InputError(
+            f"--{key} {value} is for --trainable; the built-in networks minimize their best "
+            f"validation_loss"
+        )
+    return name
 
 
 def _optimizer(name: OptimizerName) -> Any:

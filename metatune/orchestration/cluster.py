@@ -6,13 +6,19 @@ import contextlib
 import os
 import secrets
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import ray
+from ray._common.network_utils import parse_address
+from ray._private.services import canonicalize_bootstrap_address
 
+from metatune.errors import InputError
+
+_CONNECT_SECONDS = 10.0
 _PREFIX = f"metatune-{os.getuid()}-"
 
 
@@ -23,13 +29,14 @@ def connected(address: str | None = None) -> Iterator[None]:
 
     The private one keeps its files in a folder of its own that only this user can enter, lets
     nobody in without the user's token, sends no usage statistics and dies with this process, also
-    when it is killed.
+    when it is killed. Raises InputError where no cluster answers at `address`, or the token cannot
+    be written.
     """
     if ray.is_initialized():
         yield
     elif address is not None:
         with environment(RAY_USAGE_STATS_ENABLED="0"):
-            ray.init(address=address, log_to_driver=False)
+            _connect(address)
             try:
                 yield
             finally:
@@ -37,6 +44,17 @@ def connected(address: str | None = None) -> Iterator[None]:
     else:
         with _private_cluster():
             yield
+
+
+def _connect(address: str) -> None:
+    try:
+        if "://" not in address:  # Ray itself would try for minutes
+            found = parse_address(canonicalize_bootstrap_address(address) or "")
+            if found is not None:
+                socket.create_connection(found, timeout=_CONNECT_SECONDS).close()
+        ray.init(address=address, log_to_driver=False, logging_level="error")
+    except (OSError, RuntimeError, ValueError) as error:
+        raise InputError(f"address {address!r}: no Ray cluster can be used: {error}") from None
 
 
 @contextlib.contextmanager
@@ -67,13 +85,19 @@ def _ensure_token() -> None:
     if "RAY_AUTH_TOKEN" in os.environ or "RAY_AUTH_TOKEN_PATH" in os.environ:
         return
     token = Path.home() / ".ray" / "auth_token"
-    token.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if not token.exists():
-        descriptor, name = tempfile.mkstemp(dir=token.parent)  # mode 0600
-        with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_hex(32))
-        Path(name).replace(token)
-    token.chmod(0o600)
+    try:
+        token.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not token.exists():
+            descriptor, name = tempfile.mkstemp(dir=token.parent)  # mode 0600
+            with os.fdopen(descriptor, "w") as file:
+                file.write(secrets.token_hex(32))
+            Path(name).replace(token)
+        token.chmod(0o600)
+    except OSError as error:
+        raise InputError(
+            f"{token}: cannot be written: {error.strerror}; name a file that can be read in "
+            f"RAY_AUTH_TOKEN_PATH, or set HOME to a folder of yours"
+        ) from None
 
 
 def _remove_left_over_folders() -> None:

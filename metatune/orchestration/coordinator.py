@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from numbers import Integral
 from typing import Any, SupportsFloat
 
 from metatune.optimizers.optimizer import MetaOptimizer
@@ -74,19 +75,19 @@ class Coordinator:
     def report(self, number: int, step: int, metrics: Mapping[str, Any], seconds: float) -> bool:
         """Take in what trial `number` measured at `step`; True if it must stop now.
 
-        The trial fails where the metric is missing or no finite number. A step that is not beyond
-        the last one is old news.
+        The trial fails where the metric is missing or no finite number, or the step is no whole
+        number from 0. A step that is not beyond the last one is old news.
         """
         trial = self.trials[number]
         if trial.state.finished:
             return True
-        if step <= trial.step:
+        if trial.curve and isinstance(step, Integral) and step <= trial.step:
             return False
         problem = self._problem(metrics, step)
         if problem:
             self.fail(number, problem)
             return True
-        report = Report(step, _number(metrics[self.study.task.metric]), seconds)
+        report = Report(int(step), _number(metrics[self.study.task.metric]), seconds)
         trial = replace(trial, curve=(*trial.curve, report), cost=seconds)
         self._keep(trial)
         if self._pruner.should_prune(self._inward[number], self._inward):
@@ -113,6 +114,12 @@ class Coordinator:
     def lose_checkpoint(self, number: int) -> None:
         """Note that trial `number` starts from the beginning, its checkpoint being gone."""
         self._keep(_cut_back(replace(self.trials[number], checkpoint=None)))
+
+    def hand_out_again(self, number: int) -> None:
+        """Note that trial `number` was not started and has to be."""
+        if not self.trials[number].state.finished:
+            self.rewind(number)
+            self._again.append(number)
 
     def finish(self, number: int) -> None:
         """Note that trial `number` ended by itself; it fails if it never reported."""
@@ -159,6 +166,8 @@ class Coordinator:
 
     def _problem(self, metrics: Mapping[str, Any], step: int) -> str | None:
         metric = self.study.task.metric
+        if not isinstance(step, Integral) or step < 0:
+            return f"reported training_iteration = {step!r}, which is no whole number from 0"
         if metric not in metrics:
             return f"step {step} reported no {metric!r}, only {sorted(metrics)}"
         if not math.isfinite(_number(metrics[metric])):
@@ -196,8 +205,8 @@ class Coordinator:
 
 
 def _cut_back(trial: Trial) -> Trial:
-    step = trial.checkpoint.step if trial.checkpoint else 0
-    curve = tuple(report for report in trial.curve if report.step <= step)
+    saved = trial.checkpoint
+    curve = tuple(r for r in trial.curve if saved is not None and r.step <= saved.step)
     return replace(trial, curve=curve, cost=curve[-1].seconds if curve else 0.0)
 
 

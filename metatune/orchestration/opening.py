@@ -12,6 +12,7 @@ from metatune.optimizers.pruning import Pruner
 from metatune.orchestration.problem import Problem
 from metatune.space import SearchSpace
 from metatune.study import Study
+from metatune.trial import Trial
 
 MakeOptimizer = Callable[[SearchSpace, Sequence[PastTask]], MetaOptimizer]
 _PACKAGES = ("metatune", "ray", "optuna", "torch", "numpy", "scikit-learn")
@@ -21,6 +22,7 @@ def open_study(
     store: ExperienceStore,
     problem: Problem,
     name: str,
+    known: Sequence[Trial],
     *,
     trials: int,
     seed: int,
@@ -28,12 +30,12 @@ def open_study(
     memory: bool,
     pruner: Pruner,
 ) -> tuple[Study, MetaOptimizer]:
-    """The study `name` as it stands in the store now, and what proposes in it.
+    """The study `name` with its `known` trials, and what proposes in it; nothing is recorded.
 
-    A new study knows all the experience there is at this moment; one that exists goes on with
-    what it knew when it began. Raises StudyError if it exists with other settings.
+    A new study knows all the experience there is at this moment; one that has trials goes on with
+    what it knew when it began. Raises StudyError if it has trials made with other settings.
     """
-    before = store.find_study(name)
+    before = store.find_study(name) if known else None
     if not memory:
         experience = {}
     elif before is not None:
@@ -56,6 +58,11 @@ def open_study(
     )
     if before is not None:
         before.check_same(study)
-    if before is None or before.trials < trials:
-        store.put_study(study)
     return study, meta
+
+
+def record_study(store: ExperienceStore, study: Study, known: Sequence[Trial]) -> None:
+    """Put a study into the store that is new or has grown; one without trials is replaced."""
+    before = store.find_study(study.name) if known else None
+    if before is None or before.trials < study.trials:
+        store.put_study(study)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import importlib
 import inspect
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ray import tune
+
 from metatune.errors import SpaceError, TaskError, TrainableError
 from metatune.networks.data import Dataset, load
 from metatune.networks.losses import losses_for
-from metatune.parameters import Categorical
+from metatune.parameters import Categorical, Value
 from metatune.space import SearchSpace
 from metatune.task import Task
 
@@ -42,7 +45,12 @@ def own_problem(
     trainable: Any = None,
     max_steps: int | None = None,
 ) -> Problem:
-    """The problem of a trainable of the user's; a bare task name is measured by its `loss`."""
+    """The problem of a trainable of the user's; a bare task name is measured by its `loss`.
+
+    Raises TrainableError for what Ray Tune cannot run; None stands for one that is not known.
+    """
+    if trainable is not None:
+        _check_trainable(trainable)
     name = getattr(trainable, "__qualname__", None) or type(trainable).__qualname__
     return Problem(
         space=_space(space),
@@ -63,7 +71,7 @@ def network_problem(
 ) -> Problem:
     """The problem of training the built-in network that the space names on a data set.
 
-    The choices of `loss` are narrowed to those that fit the data.
+    The choices of `network` and `loss` are narrowed to those that fit the data.
     """
     if isinstance(task, Task):
         raise TaskError(
@@ -77,6 +85,7 @@ def network_problem(
             f"search space {_space_name(space)!r} has no parameter 'network', so it is not for "
             f"the built-in networks; add one, or give the trainable that it is for"
         )
+    searched = searched.restrict("network", _networks_for(dataset, searched))
     if isinstance(searched.parameters.get("loss"), Categorical):
         searched = searched.restrict("loss", losses_for(dataset.kind))
     epochs = DEFAULT_EPOCHS if max_steps is None else max_steps
@@ -99,7 +108,7 @@ def network_problem(
 
 
 def import_trainable(name: str) -> Any:
-    """The trainable `package.module:name`; TrainableError says what is missing."""
+    """What `package.module:name` names; TrainableError says what is missing."""
     module_name, colon, attribute = name.partition(":")
     if not colon or not module_name or not attribute:
         raise TrainableError(f"trainable {name!r} must look like package.module:name")
@@ -107,20 +116,48 @@ def import_trainable(name: str) -> Any:
         sys.path.insert(0, str(Path.cwd()))
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise TrainableError(
             f"trainable {name!r}: importing {module_name} failed: {type(error).__name__}: {error}"
         ) from error
     trainable = getattr(module, attribute, None)
     if trainable is None:
         raise TrainableError(f"trainable {name!r}: {module_name} has no {attribute!r}")
+    return trainable
+
+
+def _check_trainable(trainable: Any) -> None:
+    kind = type(trainable).__name__
+    name = f"{getattr(trainable, '__module__', kind)}:{getattr(trainable, '__qualname__', kind)}"
+    if isinstance(trainable, type):
+        if not issubclass(trainable, tune.Trainable):
+            raise TrainableError(f"trainable {name!r} is a class, but none of ray.tune.Trainable")
+        return
     if not callable(trainable):
         raise TrainableError(
-            f"trainable {name!r} is {type(trainable).__name__}, not a function or a Trainable class"
+            f"trainable {trainable!r} is {kind}, not a function or a Trainable class"
         )
-    if inspect.isfunction(trainable) and not inspect.signature(trainable).parameters:
-        raise TrainableError(f"trainable {name!r} must take the configuration as its argument")
-    return trainable
+    try:
+        inspect.signature(trainable).bind({})
+    except (TypeError, ValueError):
+        raise TrainableError(
+            f"trainable {name!r} must take the configuration as its one argument"
+        ) from None
+    if not hasattr(trainable, "__dict__"):  # Ray could not attach the resources it needs
+        raise TrainableError(f"trainable {name!r} is built in; wrap it in a function of your own")
+
+
+def _networks_for(dataset: Dataset, space: SearchSpace) -> Sequence[Value]:
+    """Those choices of `network` that can take the data, for a cnn takes nothing but images."""
+    parameter = space.parameters["network"]
+    choices = parameter.choices if isinstance(parameter, Categorical) else ()
+    fitting = [name for name in choices if name != "cnn" or len(dataset.shape) == 3]
+    if choices and not fitting:
+        raise SpaceError(
+            f"[network] choices = {list(choices)}: none is for {dataset.name!r} with inputs of "
+            f"shape {dataset.shape}; 'mlp' is, while a cnn needs [channels, height, width]"
+        )
+    return fitting
 
 
 def _space(space: SearchSpace | str | Path) -> SearchSpace:

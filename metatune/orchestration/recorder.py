@@ -20,6 +20,7 @@ from ray.tune.result import (
 from ray.tune.utils import flatten_dict
 
 from metatune.orchestration.coordinator import Coordinator
+from metatune.orchestration.reuse import NOT_RESET
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -30,9 +31,11 @@ _RAYS = {*AUTO_RESULT_KEYS, *DEBUG_METRICS, SHOULD_CHECKPOINT, DONE, "experiment
 def tell(coordinator: Coordinator, number: int, result: dict[str, Any]) -> bool:
     """Tell the coordinator one of Ray's results of trial `number`; True if it must stop now.
 
-    Nested metrics are named by their path, `group/metric`.
+    Nested metrics are named by their path, `group/metric`. What Ray adds of its own is left out,
+    unless it is the metric of the study.
     """
-    own = {key: value for key, value in result.items() if key not in _RAYS}
+    hidden = _RAYS - {coordinator.study.task.metric}
+    own = {key: value for key, value in result.items() if key not in hidden}
     metrics = {k: v for k, v in flatten_dict(own).items() if not k.startswith("config/")}
     return coordinator.report(number, result[TRAINING_ITERATION], metrics, result[TIME_TOTAL_S])
 
@@ -81,6 +84,10 @@ class ExperienceRecorder(Callback):
     def on_trial_error(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any
     ) -> None:
-        """The trial failed; Ray keeps the traceback in a file of the trial's, in colours."""
+        """The trial failed; Ray keeps the tracebacks in a file of the trial's, in colours."""
+        number = self._running[trial.trial_id]
         error = _COLOURS.sub("", Path(trial.error_file).read_text(encoding="utf-8"))
-        self._coordinator.fail(self._running[trial.trial_id], error.strip())
+        if NOT_RESET in error.rpartition("Failure # ")[2]:
+            self._coordinator.hand_out_again(number)
+        else:
+            self._coordinator.fail(number, error.strip())

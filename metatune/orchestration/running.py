@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,11 +16,12 @@ from ray import tune
 from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.stopper import Stopper
 
-from metatune.errors import SearchError
+from metatune.errors import InputError
 from metatune.experience.store import ExperienceStore
 from metatune.orchestration.cluster import environment
 from metatune.orchestration.coordinator import Coordinator
 from metatune.orchestration.recorder import ExperienceRecorder
+from metatune.orchestration.reuse import is_reusable, resettable
 from metatune.orchestration.scheduler import MetaScheduler
 from metatune.orchestration.searcher import MetaSearch
 from metatune.trial import Trial
@@ -44,6 +46,13 @@ class Resources:
     concurrency: int | None = None
     max_failures: int = 0
 
+    def __post_init__(self) -> None:
+        for kind, need in self._needs():
+            if not 0 <= need < math.inf:
+                raise InputError(f"{kind} = {need!r} of a trial must be a number of at least 0")
+        if not self.cpus + self.gpus > 0:
+            raise InputError("a trial needs a processor or a GPU: cpus = gpus = 0")
+
     def fitting(self) -> int:
         """How many trials run at a time on the connected cluster."""
         if self.concurrency is not None:
@@ -56,11 +65,11 @@ class Resources:
         return [("CPU", self.cpus), ("GPU", self.gpus)]
 
     def check_fit(self) -> None:
-        """Raise SearchError if the connected cluster can never run one trial."""
+        """Raise InputError if the connected cluster can never run one trial."""
         total = ray.cluster_resources()
         for kind, need in self._needs():
             if need > total.get(kind, 0.0):
-                raise SearchError(
+                raise InputError(
                     f"a trial needs {need:g} {kind}, but the cluster has {total.get(kind, 0.0):g}"
                 )
 
@@ -75,23 +84,27 @@ def run(
     max_steps: int | None = None,
     callbacks: Sequence[tune.Callback] = (),
 ) -> None:
-    """Run trials until the coordinator is over or the user interrupts; needs a connection to Ray.
+    """Run trials until the coordinator is over or the user interrupts; needs a connection to a Ray
+    cluster on which a trial fits.
 
     `prepare` makes what the trainable is given out of a trial; by default its configuration.
     """
-    resources.check_fit()
     searcher = MetaSearch(coordinator, prepare) if prepare else MetaSearch(coordinator)
     scheduler = MetaScheduler(coordinator, searcher.running, store.filesystem, max_steps)
     recorder = ExperienceRecorder(coordinator, searcher.running)
+    reuses = is_reusable(trainable)
+    if reuses:
+        trainable = resettable(trainable)
     with environment(**_QUIET), _silenced("ray.tune"):
         tuner = tune.Tuner(
             tune.with_resources(trainable, {"cpu": resources.cpus, "gpu": resources.gpus}),
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
                 scheduler=scheduler,
-                num_samples=max(1, coordinator.study.trials),
+                # Each trial may be refused once by a process that cannot be reset.
+                num_samples=2 * max(1, coordinator.study.trials),
                 max_concurrent_trials=resources.fitting(),
-                reuse_actors=_is_reusable(trainable),
+                reuse_actors=reuses,
                 trial_dirname_creator=lambda trial: str(searcher.running[trial.trial_id]),
             ),
             run_config=tune.RunConfig(
@@ -106,13 +119,6 @@ def run(
             ),
         )
         tuner.fit()
-
-
-def _is_reusable(trainable: Any) -> bool:
-    """Whether the next trial may run in the same process: only where that is provided for, since
-    what a function leaves behind (a random state, say) would change the next trial."""
-    resets = getattr(trainable, "reset_config", None)
-    return resets is not None and resets is not tune.Trainable.reset_config
 
 
 def run_folder(store: ExperienceStore, study: str) -> str:

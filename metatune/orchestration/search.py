@@ -13,6 +13,7 @@ from typing import Any
 
 from ray import tune
 
+from metatune.errors import InputError
 from metatune.experience.lease import Lease
 from metatune.experience.store import ExperienceStore
 from metatune.optimizers.auto import auto
@@ -22,7 +23,7 @@ from metatune.orchestration.cluster import connected
 from metatune.orchestration.coordinator import Coordinator
 from metatune.orchestration.display import Display
 from metatune.orchestration.group_commit import GroupCommit
-from metatune.orchestration.opening import MakeOptimizer, open_study
+from metatune.orchestration.opening import MakeOptimizer, open_study, record_study
 from metatune.orchestration.problem import Problem, network_problem, own_problem
 from metatune.orchestration.running import Resources, run, run_folder
 from metatune.orchestration.trainable import configured, network_trainable
@@ -98,8 +99,8 @@ def search(
         InputError: something that was given is wrong; the message says what.
         StudyLockedError: another process is searching the same study.
         StoreError: the store failed; what was recorded before stands.
-        SearchError: the cluster can never run a trial.
     """
+    _check_options(seed, study, time_budget)
     deadline = math.inf if time_budget is None else time.monotonic() + time_budget
     problem = _problem(space, task, trainable, max_steps, target, resources)
     kept = store if isinstance(store, ExperienceStore) else ExperienceStore(store)
@@ -107,10 +108,12 @@ def search(
     name = study or f"{problem.space_name}-{problem.task.name}-{seed}"
     stops = pruner or _default_pruner(problem.max_steps)
     with kept.lease(name) as lease:
+        known = kept.trials(study=name)
         record, meta = open_study(
             kept,
             problem,
             name,
+            known,
             trials=trials,
             seed=seed,
             optimizer=optimizer,
@@ -118,12 +121,23 @@ def search(
             pruner=stops,
         )
         with GroupCommit(partial(_append, kept, lease)) as commits:
-            known = kept.trials(study=name)
             coordinator = Coordinator(record, known, meta, stops, commits, deadline)
             if not coordinator.is_complete():
-                _run(coordinator, problem, kept, resources, address, callbacks, display)
+                with connected(address):
+                    resources.check_fit()
+                    record_study(kept, record, known)
+                    _run(coordinator, problem, kept, resources, callbacks, display)
             commits.flush()
     return SearchResult(record, coordinator.trials, coordinator.is_complete())
+
+
+def _check_options(seed: int, study: str | None = None, time_budget: float | None = None) -> None:
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise InputError(f"seed = {seed!r} must be a whole number of at least 0")
+    if study is not None and not study.strip():
+        raise InputError(f"study = {study!r} must be a name; without one it is space-task-seed")
+    if time_budget is not None and not time_budget > 0:
+        raise InputError(f"time budget = {time_budget!r} must be above 0 seconds")
 
 
 def _default_pruner(max_steps: int | None) -> Pruner:
@@ -144,7 +158,6 @@ def _run(
     problem: Problem,
     store: ExperienceStore,
     resources: Resources,
-    address: str | None,
     callbacks: Sequence[tune.Callback],
     display: bool,
 ) -> None:
@@ -154,7 +167,7 @@ def _run(
         trainable, prepare = network_trainable(problem.dataset, problem.training), configured
         notes = problem.dataset.report
     shows = Display(coordinator, notes) if display else nullcontext()
-    with connected(address), shows as shown:
+    with shows as shown:
         run(
             coordinator,
             trainable,
@@ -197,6 +210,7 @@ def suggest(
     `task` is a Task, or the name of a data set or data file for the built-in networks. Raises
     InputError as `search` does.
     """
+    _check_options(seed)
     if isinstance(task, Task):
         problem = own_problem(space, task)
     else:

@@ -28,11 +28,12 @@ class MetaSearch(Searcher):
         self._coordinator = coordinator
         self._prepare = prepare
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str:
-        """What to try next under Ray's `trial_id`, or FINISHED."""
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """What to try next under Ray's `trial_id`; None if nothing now, FINISHED if never."""
         trial = self._coordinator.ask()
         if trial is None:
-            return str(Searcher.FINISHED)
+            over = self._coordinator.is_complete() or self._coordinator.is_out_of_time()
+            return str(Searcher.FINISHED) if over else None
         self.running[trial_id] = trial.number
         return self._prepare(trial)
 

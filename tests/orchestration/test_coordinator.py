@@ -180,6 +180,8 @@ def test_a_larger_budget_extends_a_finished_search(commits: GroupCommit, store: 
         ({"score": "high"}, "score = 'high'"),
         ({"score": None}, "score = None"),
         ({"score": np.array([0.1, 0.2])}, "score = array"),
+        ({"score": 1.0, "training_iteration": 0.5}, "training_iteration = 0.5"),
+        ({"score": 1.0, "training_iteration": -1}, "training_iteration = -1"),
     ],
 )
 def test_a_bad_report_fails_the_trial_alone(
@@ -188,7 +190,8 @@ def test_a_bad_report_fails_the_trial_alone(
     coordinator = opened(commits)
     trial = coordinator.ask()
     assert trial is not None
-    assert coordinator.report(trial.number, 1, metrics, 1.0)
+    step: Any = metrics.get("training_iteration", 1)  # as Ray takes it out of the result
+    assert coordinator.report(trial.number, step, metrics, 1.0)
     failed = coordinator.trials[0]
     assert failed.state is TrialState.FAILED
     assert failed.value is None
@@ -223,6 +226,28 @@ def test_old_news_is_ignored(commits: GroupCommit) -> None:
     assert [r.value for r in coordinator.trials[0].curve] == [0.5]
     coordinator.rewind(0)
     assert coordinator.trials[0].curve == ()
+
+
+def test_steps_may_count_from_0(commits: GroupCommit) -> None:
+    coordinator = opened(commits)
+    assert coordinator.ask() is not None
+    for step in (0, 0, 1):
+        assert not coordinator.report(0, step, {"score": 0.5}, 1.0)
+    assert [r.step for r in coordinator.trials[0].curve] == [0, 1]
+    coordinator.rewind(0)
+    assert coordinator.trials[0].curve == ()
+
+
+def test_a_trial_that_was_not_started_is_handed_out_again(commits: GroupCommit) -> None:
+    coordinator = opened(commits)
+    first = coordinator.ask()
+    coordinator.hand_out_again(0)
+    assert coordinator.ask() == first
+    coordinator.fail(0, "no luck")
+    coordinator.hand_out_again(0)
+    second = coordinator.ask()
+    assert second is not None
+    assert second.number == 1, "it has ended"
 
 
 def test_a_record_that_was_damaged_is_proposed_anew(commits: GroupCommit, store: Store) -> None:

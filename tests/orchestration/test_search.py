@@ -11,12 +11,23 @@ from typing import Any
 
 import pytest
 from ray import tune
-from trainables import Class, Nested, Upwards, function, loss, nested, troubled
+from trainables import (
+    Class,
+    Nested,
+    OneShot,
+    Upwards,
+    ZeroBased,
+    function,
+    loss,
+    nested,
+    troubled,
+)
 
 from metatune import (
     Categorical,
     ExperienceStore,
     Float,
+    Integer,
     SearchSpace,
     Study,
     Task,
@@ -24,10 +35,11 @@ from metatune import (
     search,
     suggest,
 )
-from metatune.errors import SearchError, StudyError
+from metatune.errors import InputError, StudyError
 from metatune.optimizers.optuna_samplers import TPE
 from metatune.optimizers.pruning import NoPruner, SuccessiveHalving
 from metatune.optimizers.random import RandomSearch
+from metatune.orchestration.problem import network_problem
 from metatune.orchestration.running import Resources
 from metatune.parameters import Value
 from metatune.trial import Suggestion, TrialState
@@ -79,6 +91,26 @@ def test_pruned_trials_are_recorded_as_such(tmp_path: Path) -> None:
     assert all(t.step < 6 and t.value is not None for t in pruned)
     assert result.best is not None
     assert result.best.state is TrialState.COMPLETE
+
+
+@pytest.mark.parametrize("concurrency", [1, 2])
+def test_a_process_that_cannot_be_reset_is_replaced(tmp_path: Path, concurrency: int) -> None:
+    result = search(
+        SPACE, "toy", OneShot, trials=3, store=tmp_path, pruner=NoPruner(),
+        resources=Resources(concurrency=concurrency), display=False,
+    )  # fmt: skip
+    assert result.complete
+    assert [(t.number, t.state, t.step) for t in result.trials] == [
+        (number, TrialState.COMPLETE, 6) for number in range(3)
+    ]
+
+
+def test_steps_may_count_from_0(tmp_path: Path) -> None:
+    result = search(
+        SPACE, "toy", ZeroBased, trials=1, store=tmp_path, pruner=NoPruner(), display=False
+    )
+    assert [r.step for r in result.trials[0].curve] == [0, 1, 2, 3, 4, 5]
+    assert ExperienceStore(tmp_path).trials() == result.trials
 
 
 class InTurn:
@@ -147,6 +179,13 @@ def test_a_nested_metric_is_named_by_its_path(trainable: Any, tmp_path: Path) ->
     )
     assert result.best is not None
     assert result.best.value == 0.5
+
+
+def test_what_ray_measures_may_be_the_metric(tmp_path: Path) -> None:
+    task = Task("toy", metric="time_total_s")
+    (trial,) = search(SPACE, task, Class, trials=1, store=tmp_path, display=False).trials
+    assert trial.state is TrialState.COMPLETE
+    assert trial.value == trial.cost
 
 
 def test_without_memory_nothing_is_remembered(tmp_path: Path) -> None:
@@ -230,8 +269,38 @@ def test_another_setting_under_the_same_name_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_trial_that_never_fits_the_cluster_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SearchError, match="a trial needs 1000 CPU"):
+    with pytest.raises(InputError, match="a trial needs 1000 CPU"):
         search(SPACE, "toy", Class, store=tmp_path, resources=Resources(cpus=1000), display=False)
+    assert ExperienceStore(tmp_path).studies() == []
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"seed": -1}, {"seed": True}, {"study": " "}, {"time_budget": 0.0}]
+)
+def test_wrong_settings_are_refused(tmp_path: Path, wrong: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=r"must be"):
+        search(SPACE, "toy", Class, store=tmp_path, display=False, **wrong)
+    if "seed" in wrong:
+        with pytest.raises(InputError, match=r"seed = .* must be"):
+            suggest(SPACE, Task("toy"), store=tmp_path, **wrong)
+
+
+def test_a_study_without_trials_may_have_other_settings(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"store": tmp_path, "display": False, "study": "s", "trials": 1}
+    training = {"trainable": "wrong", "max_steps": None}
+    ExperienceStore(tmp_path).put_study(Study("s", Task("toy"), SPACE, 7, 20, training=training))
+    result = search(SPACE, "toy", Class, **options)
+    assert result.study.training["trainable"] == "Class"
+    assert ExperienceStore(tmp_path).studies() == [result.study]
+
+
+def test_networks_that_do_not_fit_the_data_are_not_searched() -> None:
+    both = SearchSpace(
+        {"network": Categorical(("mlp", "cnn")), "depth": Integer(1, 3), "blocks": Integer(1, 3)},
+        {"depth": {"network": ("mlp",)}, "blocks": {"network": ("cnn",)}},
+    )
+    assert network_problem(both, "digits").space == both
+    assert network_problem(both, "iris").space.names == ["network", "depth"]
 
 
 def test_the_users_own_callbacks_are_called(tmp_path: Path) -> None:

@@ -95,3 +95,25 @@ class Nested(Class):
 def nested(config: dict[str, Any]) -> None:
     """Reports a metric within a group."""
     tune.report({"eval": {"loss": 0.5}})
+
+
+class OneShot(Class):
+    """Says that it cannot be reset, and runs once in a process."""
+
+    used = False
+
+    def setup(self, config: dict[str, Any]) -> None:
+        if OneShot.used:
+            raise RuntimeError("this process is used up")
+        OneShot.used = True
+        super().setup(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        return False
+
+
+class ZeroBased(Class):
+    """Counts its steps from 0."""
+
+    def step(self) -> dict[str, Any]:
+        return super().step() | {"training_iteration": self.at - 1}
