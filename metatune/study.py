@@ -20,9 +20,9 @@ class Study:
 
     `trials` is the budget. `optimizer` and `pruner` say in words what proposes and what stops, as
     resolved when the study began. `experience` is what it knew then: the number of finished trials
-    of each other study in the store; `model` the fitted model it uses. `training` holds what
-    exact re-training needs, `versions` the packages it began with. Together with its own trials
-    these determine every proposal.
+    of each other study whose space shares a parameter; `model` is the fitted model it uses.
+    `training` holds what exact re-training needs, `versions` the packages it began with. Together
+    with its own trials these determine every proposal.
     """
 
     name: str

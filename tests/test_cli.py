@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from metatune import ExperienceStore
+from metatune import ExperienceStore, SearchSpace, Study, Task, Trial
 from metatune.cli import main
-from metatune.trial import TrialState
+from metatune.trial import Suggestion, TrialState
 
 GOOD = '[x]\ntype = "float"\nlow = 0.0\nhigh = 1.0\n'
 
@@ -264,11 +264,66 @@ def test_search_show_export_and_train_again_to_the_same_score(cli: Cli) -> None:
     listed = cli.json("experience", "list")["studies"]
     assert [s["study"] for s in listed] == ["mlp-wine-0"]
     proposed = cli.json("suggest", "mlp", "--task", "iris", "--count", 3)["suggestions"]
-    assert proposed[0]["optimizer"] == "portfolio"
+    assert proposed[0]["optimizer"] == "transfer"
     assert proposed[0]["tasks"] == {"wine": 1.0}
     assert cli.json("experience", "verify") == {"damaged": []}
     assert cli.json("experience", "compact")
     assert cli.json("experience", "show", "--task", "wine")["trials"] == shown
+
+
+def fill(cli: Cli, tasks: list[str]) -> None:
+    """Ten trials on each task, as studies of GOOD leave them."""
+    (cli.folder / "good.toml").write_text(GOOD)
+    space, store = SearchSpace.load(cli.folder / "good.toml"), ExperienceStore(cli.store)
+    rng = np.random.default_rng(0)
+    for name in tasks:
+        store.put_study(Study(name, Task(name), space))
+        xs = [float(x) for x in rng.random(10)]
+        store.append(
+            [
+                Trial(
+                    name, n, Suggestion({"x": x}, "random"), 0, TrialState.COMPLETE,
+                    value=(x - 0.6) ** 2, finished_index=n,
+                )
+                for n, x in enumerate(xs)
+            ]
+        )  # fmt: skip
+
+
+def test_learn_says_what_it_is_worth(cli: Cli) -> None:
+    fill(cli, ["a", "b", "c"])
+    ((model,), count) = (cli.json("learn")["models"], 3)
+    assert (model["past_tasks"], model["trials"], model["parameters"]) == (count, 30, ["x"])
+    assert sorted(one["task"] for one in model["held_out"]) == ["a", "b", "c"]
+    for one in model["held_out"]:
+        assert one["proposals"] == [1, 3]
+        assert one["verdict"] in ("gained", "even", "harmed")
+        assert len(one["learned"]) == len(one["alone"]) == len(one["random"]) == 2
+    (kept,) = ExperienceStore(cli.store).models(model["space"])
+    assert kept[0] == model["model"]
+    code, out, err = cli("learn", "--space", "good.toml", "--store", cli.store)
+    assert code == 0, err
+    assert err == ""
+    assert f"model {model['model']}" in out
+    assert f"harmed: {model['harmed']} of 3 tasks" in out
+    assert "…" not in out
+    assert cli.json("experience", "verify") == {"damaged": []}
+
+
+def test_learn_from_one_task_cannot_be_checked(cli: Cli) -> None:
+    fill(cli, ["a"])
+    code, out, _ = cli("learn", "--store", cli.store)
+    assert code == 0
+    assert "not checked" in out
+    assert cli.json("learn", "--no-check")["models"][0]["held_out"] == []
+
+
+def test_learn_from_nothing_is_refused(cli: Cli) -> None:
+    (cli.folder / "other.toml").write_text(GOOD.replace("[x]", "[z]"))
+    assert "no past task to learn from" in refused(cli, "learn")
+    assert "no such file" in refused(cli, "learn", "--space", "nope")
+    fill(cli, ["a"])
+    assert "no past task" in named(cli, "learn", "--space", "other.toml")
 
 
 @pytest.mark.usefixtures("cluster")
@@ -301,7 +356,7 @@ def test_tables_are_for_people(cli: Cli) -> None:
         assert out
     code, out, _ = cli("suggest", "mlp", "--task", "wine", *options)
     assert code == 0
-    assert "portfolio" in out
+    assert "transfer" in out
     code, out, _ = cli("export", "mlp-iris-0", *options)
     assert code == 0
     (cli.folder / "best.toml").write_text(out)

@@ -10,6 +10,7 @@ import typer
 
 from metatune.cli import printing, remembering
 from metatune.cli.exporting import export, train
+from metatune.cli.learning import learn
 from metatune.cli.searching import search, suggest
 from metatune.errors import MetatuneError
 
@@ -19,7 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (search, suggest, train, export):
+for command in (search, suggest, train, export, learn):
     app.command()(command)
 app.add_typer(remembering.app, name="experience")
 

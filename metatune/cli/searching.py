@@ -29,6 +29,7 @@ class OptimizerName(StrEnum):
     GP = "gp"
     CMAES = "cmaes"
     PORTFOLIO = "portfolio"
+    TRANSFER = "transfer"
 
 
 class PrunerName(StrEnum):
@@ -193,7 +194,7 @@ def _task(name: str, trainable: str | None, measured: dict[str, Any]) -> Task | 
 
 
 def _optimizer(name: OptimizerName) -> Any:
-    from metatune.optimizers.auto import auto
+    from metatune.optimizers.auto import auto, transfer
     from metatune.optimizers.cma_es import CMAES
     from metatune.optimizers.optuna_samplers import GP, TPE
     from metatune.optimizers.portfolio import Portfolio
@@ -205,7 +206,8 @@ def _optimizer(name: OptimizerName) -> Any:
         OptimizerName.TPE: TPE(),
         OptimizerName.GP: GP(),
         OptimizerName.CMAES: CMAES(),
-        OptimizerName.PORTFOLIO: lambda space, past: Portfolio(past),
+        OptimizerName.TRANSFER: transfer,
+        OptimizerName.PORTFOLIO: lambda memory: Portfolio(memory.past_tasks()),
     }
     return makers[name]
 

@@ -25,7 +25,7 @@ _CHUNK_BYTES = 1 << 20
 # Decoding bounds reads of a local store, waiting those of one on S3.
 _LOCAL_THREADS, _S3_THREADS = 2, 8
 # What a store is made of; beside it may stand what others keep under the same root.
-STORE_FOLDERS = ("studies", "trials", "leases")
+STORE_FOLDERS = ("studies", "trials", "models", "leases")
 # What a broken disk or a foreign owner makes of one file; other errors are the whole store's.
 _UNREADABLE = {errno.EACCES, errno.EPERM, errno.EIO}
 # Directories cannot be synchronised on some network file systems, which then do it themselves.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from metatune.space import SearchSpace
+from metatune.study import Study
 from metatune.task import Task
 from metatune.trial import Trial
 
@@ -14,9 +15,27 @@ class PastTask:
     """The finished trials of one task in one search space, of all its studies.
 
     Values and curves are lower-is-better whatever the task's direction. Trials are in order of
-    study name and number.
+    study name and number. Where they are a sample of those that there are, `median` is the median
+    of the finite values of all.
     """
 
     task: Task
     space: SearchSpace
     trials: tuple[Trial, ...]
+    median: float | None = None
+
+
+def past_key(study: Study) -> tuple[str, ...]:
+    """What the trials of several studies have in common that make one past task."""
+    task = study.task
+    return (task.name, task.data_hash, study.space.id, task.metric, task.direction, task.measure)
+
+
+def thinned(count: int, most: int) -> list[int]:
+    """Which of `count` ranked ones are kept: at most `most`, half of them the first, the rest
+    evenly spaced among the others."""
+    if count <= most:
+        return list(range(count))
+    first, steps = most // 2, max(most - most // 2 - 1, 1)
+    others = [first + (count - 1 - first) * step // steps for step in range(most - first)]
+    return [*range(first), *others]

@@ -2,6 +2,7 @@
 
     studies/<study>.json                          a sealed record with its task and space
     trials/<task>/<space id>/<id>-<hash>.parquet  one file an append, or merged from several
+    models/<space id>/<model id>.safetensors      arrays of a fitted model, beside its sealed record
     leases/<study>/<holder>.json                  who runs the study
 
 Any number of processes on any number of machines may append, read and compact at a time; nothing
@@ -14,8 +15,10 @@ import difflib
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import fs
@@ -25,8 +28,10 @@ from metatune.experience import compaction, verification
 from metatune.experience.compaction import Compaction
 from metatune.experience.files import Entry, Files, file_name
 from metatune.experience.lease import Lease
-from metatune.experience.past import PastTask
+from metatune.experience.model_files import Arrays, read_model, read_models, write_model
+from metatune.experience.past import PastTask, past_key
 from metatune.experience.records import KEYS, columns_of, newest, to_table, to_trials
+from metatune.experience.sampling import Medians, sample_rows
 from metatune.experience.sealed import to_json
 from metatune.experience.study_files import (
     read_studies,
@@ -206,13 +211,22 @@ class ExperienceStore:
         table = read_rows(self._files, list_entries, columns, study)
         return table.filter(pa.array(newest(table.select(list(KEYS)))))
 
-    def cutoff(self, without: Collection[str] = ()) -> dict[str, int]:
-        """How many finished trials each study has, by name; studies with none are left out."""
+    def cutoff(
+        self, space: SearchSpace | None = None, without: Collection[str] = ()
+    ) -> dict[str, int]:
+        """How many finished trials each study has, by name; studies with none are left out.
+
+        `space` leaves only studies of spaces that share with it a parameter of the same name and
+        kind.
+        """
         columns = (*KEYS, "finished_index")
         table = self._rows(lambda: self._files.entries("trials"), columns)
         table = table.filter(pc.is_valid(table["finished_index"]))
         last = table.group_by("study").aggregate([("finished_index", "max")]).to_pylist()
         counts = {row["study"]: row["finished_index_max"] + 1 for row in last}
+        if space is not None:
+            related = {study.name for study in self.studies() if _overlap(space, study.space)}
+            counts = {study: counts[study] for study in counts.keys() & related}
         return {study: counts[study] for study in sorted(counts) if study not in without}
 
     def past_tasks(
@@ -220,6 +234,7 @@ class ExperienceStore:
         space: SearchSpace | None = None,
         cutoff: Mapping[str, int] | None = None,
         without: Collection[str] = (),
+        most: int | None = None,
     ) -> list[PastTask]:
         """What optimizers learn from: finished trials, lower is better, by task and space.
 
@@ -228,6 +243,9 @@ class ExperienceStore:
         leaves only spaces that share with it a parameter of the same name and kind; `cutoff` only
         its studies, and of each the trials with a `finished_index` below its number; `without`
         leaves studies out. Errors and checkpoints of trials are not read.
+
+        Of a past task with more than `most` trials, those are read that `sampling.sample_rows`
+        chooses. Curves are then not read either.
         """
         studies = {
             study.name: study
@@ -236,6 +254,26 @@ class ExperienceStore:
             and (cutoff is None or study.name in cutoff)
             and (space is None or _overlap(space, study.space))
         }
+        medians: Medians = {}
+        if most is None:
+            trials = self._past_trials(studies, cutoff)
+        else:
+            tables, medians = sample_rows(self._files, studies, cutoff, most)
+            trials = to_trials(pa.concat_tables(tables)) if tables else []
+        groups: dict[tuple[str, ...], list[Trial]] = defaultdict(list)
+        for trial in trials:
+            groups[past_key(studies[trial.study])].append(trial)
+        past = []
+        for key, members in sorted(groups.items()):
+            first = studies[members[0].study]
+            inward = tuple(trial.inward(first.task) for trial in members)
+            past.append(PastTask(first.task, first.space, inward, medians.get(key)))
+        return past
+
+    def _past_trials(
+        self, studies: Mapping[str, Study], cutoff: Mapping[str, int] | None
+    ) -> list[Trial]:
+        """All trials of these studies that have ended, below the cutoff of each."""
         folders = {self.path(*trial_folder(study)) for study in studies.values()}
         table = self._rows(
             lambda: [e for e in self._files.entries("trials") if e.folder in folders],
@@ -243,16 +281,30 @@ class ExperienceStore:
         )
         known = pc.is_in(table["study"], pa.array(studies, pa.string()))
         ended = pc.not_equal(table["state"], str(TrialState.RUNNING))
-        groups: dict[tuple[str, ...], list[Trial]] = defaultdict(list)
-        for trial in to_trials(table.filter(pc.and_(known, ended))):
-            if cutoff is None or _is_before(trial.finished_index, cutoff[trial.study]):
-                groups[_past_key(studies[trial.study])].append(trial)
-        past = []
-        for _, trials in sorted(groups.items()):
-            first = studies[trials[0].study]
-            inward = tuple(trial.inward(first.task) for trial in trials)
-            past.append(PastTask(first.task, first.space, inward))
-        return past
+        trials = to_trials(table.filter(pc.and_(known, ended)))
+        if cutoff is None:
+            return trials
+        return [t for t in trials if _is_before(t.finished_index, cutoff[t.study])]
+
+    def put_model(
+        self, space_id: str, record: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]
+    ) -> str:
+        """Keep a model that was fitted for a space; its id, a hash of what it is.
+
+        `record` is plain JSON. Arrays are written first, then the record. Putting the same model
+        again changes nothing, and repairs what was damaged. Raises StoreError for what cannot be
+        stored.
+        """
+        return write_model(self._files, space_id, record, arrays)
+
+    def model(self, space_id: str, model: str) -> tuple[dict[str, Any], Arrays]:
+        """Record and arrays of a model. Raises StoreError if it is not there, DamagedFileError or
+        SchemaVersionError if it cannot be used."""
+        return read_model(self._files, space_id, model)
+
+    def models(self, space_id: str) -> list[tuple[str, dict[str, Any]]]:
+        """Id and record of every model for a space, in the order of being written."""
+        return read_models(self._files, space_id)
 
     def compact(self, grace_seconds: float = 60.0) -> Compaction:
         """Merge the small files of each task and space into one, as `compaction.compact` does."""
@@ -279,8 +331,3 @@ def _overlap(one: SearchSpace, other: SearchSpace) -> bool:
 
 def _is_before(finished_index: int | None, cutoff: int) -> bool:
     return finished_index is not None and finished_index < cutoff
-
-
-def _past_key(study: Study) -> tuple[str, ...]:
-    task = study.task
-    return (task.name, task.data_hash, study.space.id, task.metric, task.direction, task.measure)

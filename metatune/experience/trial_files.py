@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 from uuid import uuid4
@@ -150,16 +151,23 @@ class TrialFile:
         with self._read_errors():
             return self._parquet.read_row_group(index, columns, use_threads=False)
 
-    def rows(self, columns: Sequence[str], study: str | None = None) -> pa.Table:
-        """Some columns of all rows, or of those of one study."""
+    def rows(
+        self,
+        columns: Sequence[str],
+        study: str | None = None,
+        digests: pa.Array | None = None,
+    ) -> pa.Table:
+        """Some columns of all rows, or of those of one study, or with one of these digests."""
         tables = []
         for index in range(len(self.group_rows())):
             low, high = self._studies(index)
-            if study is None or low == study == high:
-                tables.append(self.group(index, columns))
-            elif low <= study <= high:
+            if study is None or low <= study <= high:
                 table = self.group(index, columns)
-                tables.append(table.filter(pc.equal(table["study"], study)))
+                if study is not None and not low == study == high:
+                    table = table.filter(pc.equal(table["study"], study))
+                if digests is not None:
+                    table = table.filter(pc.is_in(table["digest"], digests))
+                tables.append(table)
         return pa.concat_tables(tables) if tables else _no_rows(columns)
 
     def _studies(self, group: int) -> tuple[str, str]:
@@ -175,23 +183,32 @@ def _no_rows(columns: Sequence[str]) -> pa.Table:
     return SCHEMA.empty_table().select(list(columns))
 
 
-def read_rows(
+@dataclass(frozen=True)
+class Found:
+    """Rows of `count` files, of which those with `errors` are left out."""
+
+    rows: pa.Table
+    errors: list[Exception]
+    count: int
+
+
+def find_rows(
     files: Files,
     list_entries: Callable[[], list[Entry]],
     columns: Sequence[str],
     study: str | None = None,
-) -> pa.Table:
-    """Some columns of all rows in the files that `list_entries` lists, or of those of one study.
+    digests: pa.Array | None = None,
+) -> Found:
+    """Some columns of all rows in the files that `list_entries` lists, of those of one study, or
+    of those with one of some digests.
 
-    Damaged files are left out with one ExperienceWarning. Where a file vanishes, compacted away
-    between listing and reading, files are listed again. Raises SchemaVersionError if every file
-    was written by a newer metatune.
+    Where a file vanishes, compacted away between listing and reading, files are listed again.
     """
 
     def read(entry: Entry) -> pa.Table | DamagedFileError | SchemaVersionError | None:
         try:
             with TrialFile(files, entry) as file:
-                return file.rows(columns, study)
+                return file.rows(columns, study, digests)
         except FileNotFoundError:
             return None
         except (DamagedFileError, SchemaVersionError) as error:
@@ -211,8 +228,24 @@ def read_rows(
                 break
     tables = [result for result in found.values() if isinstance(result, pa.Table)]
     errors = [error for error in found.values() if isinstance(error, Exception)]
-    warn_of(errors, len(found), stacklevel=5)
-    return pa.concat_tables([_no_rows(columns), *tables]).combine_chunks()
+    rows = pa.concat_tables([_no_rows(columns), *tables]).combine_chunks()
+    return Found(rows, errors, len(found))
+
+
+def read_rows(
+    files: Files,
+    list_entries: Callable[[], list[Entry]],
+    columns: Sequence[str],
+    study: str | None = None,
+) -> pa.Table:
+    """The rows that `find_rows` finds.
+
+    Damaged files are left out with one ExperienceWarning. Raises SchemaVersionError if every file
+    was written by a newer metatune.
+    """
+    found = find_rows(files, list_entries, columns, study)
+    warn_of(found.errors, found.count, stacklevel=5)
+    return found.rows
 
 
 def warn_of(errors: Sequence[Exception], count: int, stacklevel: int) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from metatune.errors import DamagedFileError, InputError, SchemaVersionError
 from metatune.experience.files import STORE_FOLDERS, Entry, Files
+from metatune.experience.model_files import check_model_file
 from metatune.experience.sealed import read_record
 from metatune.experience.study_files import read_study
 from metatune.experience.trial_files import TrialFile
@@ -48,6 +49,8 @@ def _check(files: Files, entry: Entry) -> None:
         TrialFile(files, entry, check_all=True).close()
     elif folder == "studies" and len(parts) == 1:
         read_study(files, entry.path)
+    elif folder == "models" and len(parts) == 2:
+        check_model_file(files, entry)
     elif folder == "leases" and len(parts) == 2:
         read_record(files, entry.path)
     else:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 
 import numpy as np
 
 from metatune.errors import InputError
 from metatune.experience.past import PastTask
-from metatune.optimizers.adapt import carry, nearest, understands
+from metatune.optimizers.adapt import carried_over
 from metatune.optimizers.optimizer import MetaOptimizer, in_sequence
 from metatune.optimizers.optuna_samplers import TPE
 from metatune.optimizers.random import check_given
 from metatune.optimizers.similarity import evidence, prior_weights
 from metatune.optimizers.task_surrogate import WORST, TaskSurrogate, is_related, outcome
-from metatune.parameters import Categorical, Parameter, Value, Vectors
+from metatune.parameters import Value, Vectors
 from metatune.space import Config, SearchSpace
 from metatune.study import Study
 from metatune.trial import Suggestion, Trial, derive_seed
@@ -106,7 +105,7 @@ class _Panel:
     ) -> None:
         self._surrogates = surrogates
         best = [config for surrogate in surrogates for config in surrogate.best(_CANDIDATES)]
-        changes = _carried_over(space, best, given)
+        changes = carried_over(space, best, given)
         self._configs = [config for config, _ in changes]
         self._changed = np.asarray([changed for _, changed in changes])
         self._values = self._predict(self._configs)
@@ -149,57 +148,3 @@ class _Panel:
                 name = surrogate.task.name
                 shares[name] = shares.get(name, 0.0) + float(share)
         return shares
-
-
-def _carried_over(
-    space: SearchSpace, configs: Sequence[Config], given: Mapping[str, Value]
-) -> list[tuple[Config, float]]:
-    """Different configurations of `space`, each with the share of its parameters that had to be
-    changed: set to the given value, moved into the range, or filled in.
-
-    A parameter that a configuration lacks, or whose choice is unknown, is filled in from the most
-    similar configuration that has it, or else with the centre of its range.
-    """
-    vectors = np.asarray([carry(space, config) for config in configs])
-    found: dict[str, tuple[Config, float]] = {}
-    for row, config in enumerate(configs):
-        made = _fitted(space, config, given, partial(_borrowed, space, vectors, row))
-        changes = sum(name not in config or config[name] != value for name, value in made.items())
-        share = changes / len(made)
-        if repr(made) not in found or share < found[repr(made)][1]:
-            found[repr(made)] = made, share
-    return list(found.values())
-
-
-def _fitted(
-    space: SearchSpace,
-    config: Config,
-    given: Mapping[str, Value],
-    borrowed: Callable[[str], float],
-) -> Config:
-    """`config` in `space`: given values first, then its own, then borrowed positions."""
-
-    def choose(name: str, parameter: Parameter) -> Value:
-        if name in given:
-            return given[name]
-        if name in config and understands(parameter, config[name]):
-            return nearest(parameter, config[name])
-        return parameter.from_unit(borrowed(name))
-
-    return space.build(choose)
-
-
-def _borrowed(space: SearchSpace, vectors: Vectors, row: int, name: str) -> float:
-    """Position of parameter `name` in the vector most similar to that of `row` among those [n, d]
-    that have it, by the mean difference over common parameters, where choices differ or not; the
-    centre where none has it."""
-    difference = np.abs(vectors - vectors[row])
-    choices = [isinstance(p, Categorical) and not p.ordered for p in space.parameters.values()]
-    difference[:, choices] = np.ceil(difference[:, choices])
-    common = ~np.isnan(difference)
-    total = np.where(common, difference, 0.0).sum(axis=1)
-    distance = np.where(common.any(axis=1), total / np.maximum(common.sum(axis=1), 1), 1.0)
-    positions = vectors[:, space.names.index(name)]
-    distance[np.isnan(positions)] = np.inf
-    most_similar = int(np.argmin(distance))
-    return float(positions[most_similar]) if np.isfinite(distance[most_similar]) else 0.5

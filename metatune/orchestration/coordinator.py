@@ -52,6 +52,7 @@ class Coordinator:
                 self._keep(self._propose())
             self._keep(trial if trial.state.finished else _cut_back(trial))
         self._again = deque(t.number for t in self.trials if not t.state.finished)
+        self._done: set[int] = set()
         ended = [t.finished_index for t in self.trials if t.finished_index is not None]
         self._finished, self._next_index = len(ended), max(ended, default=-1) + 1
 
@@ -102,13 +103,22 @@ class Coordinator:
         trial = self.trials[number]
         if not trial.state.finished and trial.curve:
             last = trial.curve[-1]
-            saved = Checkpoint(path, last.step, last.seconds)
-            self._record(replace(trial, checkpoint=saved, revision=trial.revision + 1))
+            trial = replace(trial, checkpoint=Checkpoint(path, last.step, last.seconds))
+            if number in self._done:  # one record, or it could be resumed beyond its end
+                self._keep(trial)
+                self._end(number, TrialState.COMPLETE)
+            else:
+                self._record(replace(trial, revision=trial.revision + 1))
             self._commits.flush()  # Ray deletes older checkpoints next
+
+    def note_done(self, number: int) -> None:
+        """Note the last report of trial `number`, which its last checkpoint or `finish` ends."""
+        self._done.add(number)
 
     def rewind(self, number: int) -> None:
         """Note that trial `number` starts again from its last checkpoint."""
         if not self.trials[number].state.finished:
+            self._done.discard(number)
             self._keep(_cut_back(self.trials[number]))
 
     def lose_checkpoint(self, number: int) -> None:

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 
-from metatune.experience.past import PastTask
+from metatune.errors import StudyError
 from metatune.experience.store import ExperienceStore
+from metatune.optimizers.memory import Memory
 from metatune.optimizers.optimizer import MetaOptimizer
 from metatune.optimizers.pruning import Pruner
+from metatune.optimizers.transfer_model import Progress
+from metatune.orchestration.learning import StoreMemory
 from metatune.orchestration.problem import Problem
-from metatune.space import SearchSpace
 from metatune.study import Study
 from metatune.trial import Trial
 
-MakeOptimizer = Callable[[SearchSpace, Sequence[PastTask]], MetaOptimizer]
+MakeOptimizer = Callable[[Memory], MetaOptimizer]
 _PACKAGES = ("metatune", "ray", "optuna", "torch", "numpy", "scikit-learn")
 
 
@@ -29,11 +31,14 @@ def open_study(
     optimizer: MetaOptimizer | MakeOptimizer,
     memory: bool,
     pruner: Pruner,
+    progress: Progress = lambda what, done, of: None,
 ) -> tuple[Study, MetaOptimizer]:
-    """The study `name` with its `known` trials, and what proposes in it; nothing is recorded.
+    """The study `name` with its `known` trials, and what proposes in it; nothing is recorded, but
+    a model that had to be fitted.
 
     A new study knows all the experience there is at this moment; one that has trials goes on with
-    what it knew when it began. Raises StudyError if it has trials made with other settings.
+    what it knew when it began. Raises StudyError if it has trials made with other settings, and
+    StoreError if the model that it began with is gone.
     """
     before = store.find_study(name) if known else None
     if not memory:
@@ -41,9 +46,9 @@ def open_study(
     elif before is not None:
         experience = dict(before.experience)
     else:
-        experience = store.cutoff(without=[name])
-    past = store.past_tasks(problem.space, experience) if experience else []
-    meta = optimizer(problem.space, past) if callable(optimizer) else optimizer
+        experience = store.cutoff(problem.space, without=[name])
+    remembered = StoreMemory(store, problem.space, experience, before, progress=progress)
+    meta = optimizer(remembered) if callable(optimizer) else optimizer
     study = Study(
         name=name,
         task=problem.task,
@@ -53,11 +58,17 @@ def open_study(
         optimizer=str(meta),
         pruner=str(pruner),
         experience=experience,
+        model=remembered.used,
         training=problem.training,
         versions=before.versions if before else {p: version(p) for p in _PACKAGES},
     )
     if before is not None:
         before.check_same(study)
+        if before.model != study.model:
+            raise StudyError(
+                f"study {name!r} was started with what earlier studies learned, and cannot go on "
+                f"without; leave memory on, or give another name with --study"
+            )
     return study, meta
 
 

@@ -56,7 +56,10 @@ class ExperienceRecorder(Callback):
         **info: Any,
     ) -> None:
         """Ray does not show its scheduler a result that says `done`; it is reported here."""
-        tell(self._coordinator, self._running[trial.trial_id], result)
+        number = self._running[trial.trial_id]
+        tell(self._coordinator, number, result)
+        if result.get(DONE):
+            self._coordinator.note_done(number)
 
     def on_checkpoint(
         self,

@@ -23,6 +23,7 @@ from metatune.orchestration.cluster import connected
 from metatune.orchestration.coordinator import Coordinator
 from metatune.orchestration.display import Display
 from metatune.orchestration.group_commit import GroupCommit
+from metatune.orchestration.learning import StoreMemory, fit_shown
 from metatune.orchestration.opening import MakeOptimizer, open_study, record_study
 from metatune.orchestration.problem import Problem, network_problem, own_problem
 from metatune.orchestration.running import Resources, run, run_folder
@@ -84,7 +85,8 @@ def search(
         study: its name; by default made of space, task and seed.
         store: where experience is kept: a folder or an `s3://` URI.
         seed: everything random follows from it.
-        optimizer: what proposes, or a function that makes it from the space and the past tasks.
+        optimizer: what proposes, or a function that makes it from what is remembered (see
+            Memory), such as `lambda memory: Portfolio(memory.past_tasks())`.
         memory: whether to use what earlier studies learned.
         pruner: what stops trials early; by default successive halving where `max_steps` is known.
         max_steps: reports after which a trial ends; for built-in networks epochs, by default 27.
@@ -109,17 +111,19 @@ def search(
     stops = pruner or _default_pruner(problem.max_steps)
     with kept.lease(name) as lease:
         known = kept.trials(study=name)
-        record, meta = open_study(
-            kept,
-            problem,
-            name,
-            known,
-            trials=trials,
-            seed=seed,
-            optimizer=optimizer,
-            memory=memory,
-            pruner=stops,
-        )
+        with fit_shown(display) as progress:
+            record, meta = open_study(
+                kept,
+                problem,
+                name,
+                known,
+                trials=trials,
+                seed=seed,
+                optimizer=optimizer,
+                memory=memory,
+                pruner=stops,
+                progress=progress,
+            )
         with GroupCommit(partial(_append, kept, lease)) as commits:
             coordinator = Coordinator(record, known, meta, stops, commits, deadline)
             if not coordinator.is_complete():
@@ -216,7 +220,7 @@ def suggest(
     else:
         problem = network_problem(space, task, None, target)
     kept = store if isinstance(store, ExperienceStore) else ExperienceStore(store)
-    past = kept.past_tasks(problem.space)
-    meta = optimizer(problem.space, past) if callable(optimizer) else optimizer
+    memory = StoreMemory(kept, problem.space, kept.cutoff(problem.space), keep=False)
+    meta = optimizer(memory) if callable(optimizer) else optimizer
     study = Study(f"suggest-{problem.task.name}", problem.task, problem.space, seed)
     return meta.suggest(study, [], count, seed)

