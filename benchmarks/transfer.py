@@ -48,7 +48,7 @@ def main() -> None:
     if options.scaling:
         cells = []
     loads = cost.SCALING if options.scaling else (cost.Load(),)
-    peers = _PEERS[:1] if options.scaling else _PEERS[:2] if options.quick else _PEERS
+    peers = _PEERS[:1] if options.scaling or options.quick else _PEERS
     context = get_context("spawn")
     with (
         tempfile.TemporaryDirectory() as temporary,
