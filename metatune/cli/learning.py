@@ -75,12 +75,11 @@ def _learn(
     """Learn for one space and print what it is worth; None where there is nothing to learn."""
     from metatune.optimizers.held_out import leave_out
     from metatune.optimizers.past_surrogate import MOST_TRIALS
-    from metatune.optimizers.threads import one_thread
     from metatune.orchestration.learning import FIT_SEED, fit_shown, learn_model
 
     experience = store.cutoff(space)
     trials = sum(experience.values())
-    with fit_shown(not as_json) as progress, one_thread():
+    with fit_shown(not as_json) as progress:
         past = store.past_tasks(space, experience, most=MOST_TRIALS)
         learned = learn_model(store, space, past, trials, progress)
         if learned is None:

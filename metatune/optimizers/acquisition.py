@@ -43,8 +43,8 @@ def near(
     rng: np.random.Generator,
     given: Mapping[str, Value],
 ) -> list[Config]:
-    """Up to `count` different configurations near `config`: some parameters moved by a hundredth
-    to a third of their range, or drawn anew where they are unordered choices."""
+    """Up to `count` different configurations near `config`: some parameters moved by about a
+    fiftieth to a third of their range, or drawn anew where they are unordered choices."""
     centre = space.encode(config)
     size = (count, len(space))
     absent = np.isnan(centre)

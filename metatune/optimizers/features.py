@@ -22,7 +22,8 @@ class Features:
 
     A number or ordered choice is one column: its place in [0, 1], going on outside for values
     beyond the range. An unordered choice has a column each, and two different choices lie at
-    distance 1. Parameters that are inactive, missing or not understood stand in the middle.
+    distance 1. Parameters that are inactive, missing or not understood
+    stand in the middle, and as unordered choices at none of them.
     """
 
     def __init__(self, space: SearchSpace) -> None:

@@ -11,21 +11,17 @@ from metatune.experience.past import PastTask, thinned
 from metatune.optimizers.adapt import shared
 from metatune.optimizers.features import Features
 from metatune.optimizers.gaussian_process import GaussianProcess, Kernel, fit_kernel
-from metatune.optimizers.task_surrogate import outcome
+from metatune.optimizers.task_surrogate import LARGEST, TREES, WORST, is_complete, outcome
 from metatune.parameters import Vectors
 from metatune.space import Config, SearchSpace
 from metatune.task import Task
-from metatune.trial import Trial, TrialState
 
-WORST = 2.0
-_TREES = 32
 # Trials that the trees, the Gaussian process and the search for its kernel see at most.
 MOST_TRIALS = 1000
 _MOST_POINTS = 400
 _MOST_FITTED = 200
 # Best trials that ran to their end which are kept in any case.
 _FIRST = 10
-_LARGEST = 1e100
 # Distances from best to median that are told from none.
 _LEAST = 1e-200
 
@@ -52,17 +48,13 @@ def sample(past: PastTask, space: SearchSpace, features: Features) -> Sample:
     ran to their end."""
     ranked = sorted((trial for trial in past.trials if trial.state.finished), key=outcome)
     labels = scaled(np.asarray([outcome(trial) for trial in ranked]), past.median)
-    finished = [row for row, trial in enumerate(ranked) if _is_complete(trial)]
+    finished = [row for row, trial in enumerate(ranked) if is_complete(trial)]
     kept = sorted({*thinned(len(ranked), MOST_TRIALS), *finished[:_FIRST]})
     configs = [ranked[index].config for index in kept]
-    complete = [_is_complete(ranked[index]) for index in kept]
+    complete = [is_complete(ranked[index]) for index in kept]
     columns = features.columns(shared(space, past.space))
     points = features.of(configs)
     return Sample(past.task, configs, points, labels[kept], np.asarray(complete), columns)
-
-
-def _is_complete(trial: Trial) -> bool:
-    return trial.state is TrialState.COMPLETE and np.isfinite(outcome(trial))
 
 
 class PastSurrogate:
@@ -71,7 +63,7 @@ class PastSurrogate:
 
     def __init__(self, sample: Sample, seed: int, kernel: Kernel | None = None) -> None:
         self.sample, self.seed = sample, seed
-        self._trees = ExtraTreesRegressor(_TREES, random_state=seed)
+        self._trees = ExtraTreesRegressor(TREES, random_state=seed)
         own = sample.points[:, sample.columns]
         self._trees.fit(own, sample.labels)
         kept = thinned(len(sample.labels), _MOST_POINTS)
@@ -90,7 +82,7 @@ class PastSurrogate:
         for tree in self._trees.estimators_:
             trees += tree.predict(rows, check_input=False)
         smooth: Vectors = self._process.predict_mean(own) * self._spread
-        return 0.5 * (trees / _TREES) + 0.5 * smooth
+        return 0.5 * (trees / TREES) + 0.5 * smooth
 
 
 def _fitted(points: Vectors, values: Vectors, seed: int) -> Kernel:
@@ -102,9 +94,9 @@ def scaled(values: Vectors, median: float | None = None) -> Vectors:
     """Labels [n] of values that are lower-is-better and may be infinite: 0 for the best, 1 for
     the median, beyond it nearing 2, which is what infinite ones get. The median is that of the
     finite values, unless they are a sample and it is given."""
-    finite = np.clip(values[np.isfinite(values)], -_LARGEST, _LARGEST)
+    finite = np.clip(values[np.isfinite(values)], -LARGEST, LARGEST)
     best, median = finite.min(), float(np.median(finite)) if median is None else median
-    above = np.clip(values, -_LARGEST, _LARGEST) - best
+    above = np.clip(values, -LARGEST, LARGEST) - best
     if median <= best:
         return np.where(above > 0.0, WORST, 0.0)
     labels = squashed(above / max(median - best, _LEAST))

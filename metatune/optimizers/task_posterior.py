@@ -8,12 +8,12 @@ from scipy.special import ndtri
 from scipy.stats import rankdata
 
 from metatune.optimizers.gaussian_process import JITTER, left_out
-from metatune.optimizers.past_surrogate import WORST, squashed
+from metatune.optimizers.past_surrogate import squashed
 from metatune.optimizers.task_prior import Seen, TaskPrior
+from metatune.optimizers.task_surrogate import LARGEST, WORST
 from metatune.parameters import Vectors
 
 _ROUNDS = 3
-_LARGEST = 1e100  # of which the square is still a number
 
 
 class TaskPosterior:
@@ -69,7 +69,7 @@ def posterior(prior: TaskPrior, seen: Seen, values: Vectors) -> TaskPosterior:
     if failed.all():
         return TaskPosterior(prior, seen, np.full((2, len(values)), WORST))
     scale = _Scale(prior, seen)
-    given = np.clip(np.where(failed, values[~failed].max(), values), -_LARGEST, _LARGEST)
+    given = np.clip(np.where(failed, values[~failed].max(), values), -LARGEST, LARGEST)
     labels, scaled, offset, rate = given, given, 0.0, 1.0
     for _ in range(_ROUNDS):
         offset, rate = scale.profile(labels)

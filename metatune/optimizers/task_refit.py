@@ -62,5 +62,5 @@ def refitted(prior: TaskPrior, seen: Seen, labels: Vectors) -> TaskPrior:
     found = minimize(
         objective, np.zeros(5), jac=True, method="L-BFGS-B", bounds=bounds, options=options
     ).x
-    slope_, spread_, own_, noise_ = np.exp(learned + found[:4]).tolist()
-    return TaskPrior(slope_, spread_, own_, noise_, prior.scales * float(np.exp(found[4])))
+    scales = prior.scales * np.exp(found[4])
+    return TaskPrior.of(np.append(np.exp(learned + found[:4]), scales))

@@ -8,25 +8,27 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from sklearn.ensemble import ExtraTreesRegressor
 
-from metatune.experience.past import PastTask
+from metatune.experience.past import PastTask, thinned
 from metatune.optimizers.adapt import carry, shared
 from metatune.parameters import Value, Vectors
 from metatune.space import Config, SearchSpace
 from metatune.trial import Trial, TrialState
 
+# The scaled value of what is as bad as can be.
 WORST = 2.0
-_TREES = 32
+TREES = 32
+# Values further from 0 than this count as this far.
+LARGEST = 1e100
 # A task with more trials is thinned out: its best half of these, and every k-th of the others.
 _MOST_TRIALS = 200
 _FEWEST_TRIALS = 3
-_LARGEST = 1e100
 
 
 def is_related(past: PastTask, space: SearchSpace) -> bool:
     """Whether there is something to learn from `past` for `space`: a shared parameter, at least
     three trials with a finite value, and one among them that completed."""
     finite = [trial for trial in past.trials if math.isfinite(outcome(trial))]
-    complete = any(_is_complete(trial) for trial in finite)
+    complete = any(is_complete(trial) for trial in finite)
     return len(finite) >= _FEWEST_TRIALS and complete and bool(shared(space, past.space))
 
 
@@ -44,14 +46,14 @@ class TaskSurrogate:
         self._space = SearchSpace({n: past.space.parameters[n] for n in shared(space, past.space)})
         ranked = sorted((t for t in past.trials if t.state.finished), key=outcome)
         values = _scaled(np.asarray([outcome(trial) for trial in ranked]))
-        kept = _thinned(len(ranked))
+        kept = thinned(len(ranked), _MOST_TRIALS)
         self._ranked = [ranked[index] for index in kept]
-        self._trees = ExtraTreesRegressor(_TREES, random_state=seed)
+        self._trees = ExtraTreesRegressor(TREES, random_state=seed)
         self._trees.fit(self._vectors([t.config for t in self._ranked]), values[kept])
 
     def best(self, count: int) -> list[Config]:
         """The `count` best different configurations that completed, best first."""
-        configs = {repr(t.config): t.config for t in self._ranked if _is_complete(t)}
+        configs = {repr(t.config): t.config for t in self._ranked if is_complete(t)}
         return list(configs.values())[:count]
 
     def predict(self, configs: Sequence[Mapping[str, Value]]) -> Vectors:
@@ -74,23 +76,15 @@ def outcome(trial: Trial) -> float:
     return trial.value if math.isfinite(trial.value) else math.inf
 
 
-def _is_complete(trial: Trial) -> bool:
+def is_complete(trial: Trial) -> bool:
+    """Whether a trial ran to its end and has a finite value."""
     return trial.state is TrialState.COMPLETE and math.isfinite(outcome(trial))
 
 
-def _thinned(count: int) -> list[int]:
-    """Which of `count` trials, best first, are kept: at most 200."""
-    if count <= _MOST_TRIALS:
-        return list(range(count))
-    half = _MOST_TRIALS // 2
-    others = np.linspace(half, count - 1, _MOST_TRIALS - half).astype(int)
-    return [*range(half), *others.tolist()]
-
-
 def _scaled(values: Vectors) -> Vectors:
-    finite = np.clip(values[np.isfinite(values)], -_LARGEST, _LARGEST)
+    finite = np.clip(values[np.isfinite(values)], -LARGEST, LARGEST)
     best, median = finite.min(), float(np.median(finite))
-    above = np.clip(values, -_LARGEST, _LARGEST) - best
+    above = np.clip(values, -LARGEST, LARGEST) - best
     if median <= best:
         return np.where(above > 0.0, WORST, 0.0)
     scaled: Vectors = np.minimum(above / (median - best), WORST)

@@ -35,8 +35,7 @@ def learn_model(
 ) -> tuple[str, TransferModel] | None:
     """Fit a model for `space` to past tasks that `trials` finished trials have in all, and keep
     it; its id and itself. None where no past task is related."""
-    with one_thread():
-        model = fit(past, space, FIT_SEED, progress)
+    model = fit(past, space, FIT_SEED, progress)
     return None if model is None else (_keep(store, model, trials), model)
 
 

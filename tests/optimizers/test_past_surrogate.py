@@ -13,13 +13,13 @@ from metatune.experience.past import PastTask
 from metatune.optimizers.features import Features
 from metatune.optimizers.past_surrogate import (
     MOST_TRIALS,
-    WORST,
     PastSurrogate,
     Sample,
     sample,
     scaled,
     squashed,
 )
+from metatune.optimizers.task_surrogate import WORST
 from metatune.parameters import Float, Vectors
 from metatune.space import Config, SearchSpace
 from metatune.task import Task

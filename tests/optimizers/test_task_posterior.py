@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 from test_task_prior import some_prior, some_seen
 
-from metatune.optimizers.past_surrogate import WORST
 from metatune.optimizers.task_posterior import _Scale, posterior
 from metatune.optimizers.task_prior import Seen, TaskPrior
+from metatune.optimizers.task_surrogate import WORST
 from metatune.parameters import Vectors
 
 SEEDS = st.integers(0, 10_000)
