@@ -12,13 +12,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metatune import Categorical, SearchSpace
+from metatune.errors import SpaceError
+from metatune.networks.architectures import IMAGE_NETWORKS
 from metatune.networks.data import Dataset, Split, load
 from metatune.networks.losses import losses_for
 from metatune.networks.reading import BUILT_IN
 from metatune.networks.training import Training
+from metatune.orchestration.problem import network_problem
 from metatune.space import shipped_spaces
 
-CASES = [("mlp", task) for task in BUILT_IN] + [("cnn", "digits")]
+CASES = [
+    *((name, task) for name in ("mlp", "transformer") for task in BUILT_IN),
+    *((name, "digits") for name in ("cnn", "resnet")),
+]
 
 
 @cache
@@ -54,7 +60,7 @@ def test_every_configuration_trains_without_global_randomness(
     assert _global_states() == before
 
 
-@pytest.mark.parametrize("name", ["mlp", "cnn"])
+@pytest.mark.parametrize("name", sorted(shipped_spaces()))
 def test_every_choice_and_every_end_of_a_range_trains(name: str) -> None:
     whole = _dataset("digits")
     few = replace(whole, train=Split(whole.train.inputs[:100], whole.train.targets[:100]))
@@ -69,7 +75,21 @@ def test_every_choice_and_every_end_of_a_range_trains(name: str) -> None:
             assert np.isfinite(scores["train_loss"]), config
 
 
-@pytest.mark.parametrize("name", ["mlp", "cnn"])
+@pytest.mark.parametrize("name", sorted(shipped_spaces()))
+def test_a_table_is_searched_by_the_networks_that_take_it(name: str) -> None:
+    assert network_problem(name, "digits").space.names == _space(name, "digits").names
+    if name in IMAGE_NETWORKS:
+        with pytest.raises(SpaceError, match=rf"choices = \['{name}'\]: none is for 'iris'"):
+            network_problem(name, "iris")
+    else:
+        space = _space(name, "iris")
+        patch = space.parameters.get("patch")
+        if isinstance(patch, Categorical):
+            space = space.restrict("patch", patch.choices[:1])
+        assert network_problem(name, "iris").space == space
+
+
+@pytest.mark.parametrize("name", sorted(shipped_spaces()))
 def test_a_shipped_file_explains_itself(name: str) -> None:
     lines = shipped_spaces()[name].read_text().splitlines()
     assert 2 <= next(i for i, line in enumerate(lines) if not line.startswith("#")) <= 4

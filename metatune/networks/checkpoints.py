@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,19 +37,48 @@ def read(folder: Path, identity: Mapping[str, Any]) -> tuple[Tensors, dict[str, 
     of the `identity` scalars that differs from what was written.
     """
     path = folder / _FILE
+    with _opened(path) as (file, scalars):
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    _check(path, scalars, identity)
+    return tensors, scalars
+
+
+def read_row(
+    folder: Path, number: int, identity: Mapping[str, Any]
+) -> tuple[Tensors, dict[str, Any]]:
+    """One row of the tensors in `folder`, and the scalars of it.
+
+    The scalars are to hold `members`, a dict of those of each row by its number. Raises as `read`
+    does, and ConfigurationError where there is no such number.
+    """
+    path = folder / _FILE
+    with _opened(path) as (file, scalars):
+        members = scalars["members"]
+        if str(number) not in members:
+            raise ConfigurationError(f"{path}: holds members {list(members)}, not {number}")
+        row = list(members).index(str(number))
+        tensors = {name: file.get_slice(name)[row] for name in file.keys()}  # noqa: SIM118
+    _check(path, members[str(number)], identity)
+    return tensors, members[str(number)]
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """A file and its scalars; what goes wrong in reading it is a DamagedFileError."""
     try:
         with safe_open(path, framework="pt") as file:
-            scalars = json.loads(file.metadata()["scalars"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            yield file, json.loads(file.metadata()["scalars"])
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
         reason = " ".join(str(error).split())
         raise DamagedFileError(f"{path}: cannot be read as a checkpoint: {reason}") from error
+
+
+def _check(path: Path, scalars: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
     for name, value in identity.items():
         if scalars.get(name) != value:
             raise ConfigurationError(
                 f"{path}: was taken with {name} = {scalars.get(name)!r}, not {value!r}"
             )
-    return tensors, scalars
 
 
 def prefixed(prefix: str, tensors: Mapping[str, torch.Tensor]) -> Tensors:

@@ -1,8 +1,9 @@
 """Initializers: the weights a network starts from, drawn from a given generator alone.
 
 Weights of linear and convolutional layers are drawn as `initializer` says and multiplied by
-`initializer_gain` (not asked for by "default"); their biases are 0 but for "default". Other
-parameters keep what their layers start with.
+`initializer_gain` (not asked for by "default"); their biases are 0 but for "default". Embeddings
+are uniform within 1 / sqrt(width) under every name (as in FT-Transformer, Gorishniy et al. 2021).
+Other parameters, those of normalizations, keep what their layers start with.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import nn
 
+from metatune.networks.layers import Embedding
 from metatune.networks.settings import Settings
 
 Layer = nn.Linear | nn.Conv2d
@@ -30,6 +32,9 @@ def initialize(
     with torch.no_grad():
         for layer in layers(network):
             INITIALIZERS[name](layer, gain, generator)
+        for embedding in (m for m in network.modules() if isinstance(m, Embedding)):
+            bound = 1 / math.sqrt(embedding.weight.shape[1])
+            embedding.weight.uniform_(-bound, bound, generator=generator)
         if name == "lsuv":
             _unit_variance(network, gain, inputs)
 

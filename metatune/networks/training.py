@@ -17,19 +17,22 @@ import torch
 from torch import nn
 
 from metatune.networks import checkpoints, metrics
-from metatune.networks.architectures import Dropout, build
+from metatune.networks.architectures import build
 from metatune.networks.checkpoints import Tensors, prefixed, under
 from metatune.networks.data import Dataset
 from metatune.networks.initializers import initialize
+from metatune.networks.layers import Dropout
 from metatune.networks.losses import loss
 from metatune.networks.metrics import Array
 from metatune.networks.schedules import schedule
 from metatune.networks.settings import Settings
+from metatune.networks.uniforms import stream, uniforms
+from metatune.networks.updates import UpdateRule
 from metatune.parameters import Value
 from metatune.trial import derive_seed
 
 _INITIALIZATION, _ORDER, _DROPOUT = range(3)  # what a generator is for
-_CHUNK = 4096  # rows predicted at once
+CHUNK = 4096  # rows predicted at once
 
 Scores = dict[str, float]
 
@@ -62,17 +65,18 @@ class Training:
         self.network = build(settings, dataset.shape, dataset.outputs)
         if self.batch_rows == 1 and settings["normalization"] == "batch":
             raise settings.error("batch_size", "larger, for batch normalization needs two rows")
-        with _threads(threads):
-            batch = self._order(0)[: self.batch_rows]
+        with threads_of_torch(threads):
+            batch = self.order(0)[0]
             generator = self._generator(_INITIALIZATION, 0)
             initialize(self.network, settings, generator, dataset.train.inputs[batch])
         self.network.to(dtype)
         self.loss = loss(settings, dataset.kind)
         self.schedule = schedule(settings)
         self.learning_rate = settings.number("learning_rate", 0.0)
-        self.optimizer = _optimizer(settings, self.network)
+        self.rule = UpdateRule.read(settings)
+        self.optimizer = self.rule.optimizer(self.network.parameters())
         clips = settings.flag("gradient_clipping")
-        self.gradient_norm = settings.number("gradient_norm", 0.0) if clips else None
+        self.gradient_norm = settings.number("gradient_norm", 0.0) if clips else math.inf
         settings.check_all_read()
         self.epoch = 0
         self.best_epoch = 0
@@ -80,21 +84,17 @@ class Training:
         self.best_weights: Tensors = {}
 
     def step(self) -> Scores:
-        """Train one epoch, and score it on the validation rows.
-
-        `validation_loss` is the log loss, or the mean squared error of standardised targets; NaN
-        if it or the training loss is not finite.
-        """
+        """Train one epoch, and score it on the validation rows, see `epoch_scores`."""
         self.epoch += 1
-        with _threads(self.threads):
+        with threads_of_torch(self.threads):
             train_loss = self._train()
-            scores = self._validate()
-        if not math.isfinite(train_loss + scores["validation_loss"]):
-            scores["validation_loss"] = math.nan
+            weights = self.network.state_dict()
+            predicted = self._predict(self.dataset.validation.inputs, weights)
+        scores = epoch_scores(self.epoch, train_loss, predicted, self.dataset)
         if scores["validation_loss"] < self.best_loss:
             self.best_epoch, self.best_loss = self.epoch, scores["validation_loss"]
             self.best_weights = {k: v.clone() for k, v in self.network.state_dict().items()}
-        return {"epoch": self.epoch, "train_loss": train_loss, **scores}
+        return scores
 
     def fit(self, epochs: int | None = None) -> list[Scores]:
         """Train up to epoch `epochs`, all of them if not given; the scores of each."""
@@ -107,7 +107,7 @@ class Training:
         test = self.dataset.test
         predicted = np.full((len(test), self.dataset.outputs), math.nan)
         if self.best_weights:
-            with _threads(self.threads):
+            with threads_of_torch(self.threads):
                 predicted = self._predict(test.inputs, self.best_weights)
         targets = test.targets.numpy()
         if self.dataset.kind == "classification":
@@ -131,7 +131,7 @@ class Training:
             "best_epoch": self.best_epoch,
             "best_loss": self.best_loss if self.best_epoch else None,
         }
-        checkpoints.write(Path(folder), tensors, self._identity() | progress)
+        checkpoints.write(Path(folder), tensors, self.identity() | progress)
 
     def load(self, folder: str | Path) -> None:
         """Continue from what `save` put into `folder`.
@@ -139,7 +139,7 @@ class Training:
         Raises ConfigurationError if it was saved by a training that differs in anything but its
         threads, DamagedFileError if it is not whole.
         """
-        tensors, scalars = checkpoints.read(Path(folder), self._identity())
+        tensors, scalars = checkpoints.read(Path(folder), self.identity())
         self.network.load_state_dict(under("network", tensors))
         names = [name for name, _ in self.network.named_parameters()]
         states = {i: under(f"optimizer/{name}", tensors) for i, name in enumerate(names)}
@@ -156,37 +156,22 @@ class Training:
         targets = self.dataset.train.targets
         self.network.train()
         dropouts = [m for m in self.network.modules() if isinstance(m, Dropout) and m.rate > 0]
-        noise = self._generator(_DROPOUT, self.epoch)
-        order = self._order(self.epoch)[: self.batches * self.batch_rows]
+        streams = self.dropout_stream(self.epoch)[None]
         total = torch.zeros((), dtype=self.dtype)
-        for index, rows in enumerate(torch.split(order, self.batch_rows)):
-            for dropout in dropouts:
-                dropout.uniforms = torch.rand(len(rows), *dropout.shape, generator=noise)
-            progress = (self.epoch - 1 + (index + 0.5) / self.batches) / self.epochs
+        for index, rows in enumerate(self.order(self.epoch)):
+            for site, dropout in enumerate(dropouts):
+                shape = (len(rows), *dropout.shape)
+                dropout.uniforms = uniforms(streams, index, site, math.prod(shape)).view(shape)
             for group in self.optimizer.param_groups:
-                group["lr"] = self.learning_rate * self.schedule(progress)
+                group["lr"] = self.learning_rate_at(self.epoch, index)
             batch_loss = self.loss(self.network(inputs[rows]), targets[rows])
             self.optimizer.zero_grad(set_to_none=True)
             batch_loss.backward()  # type: ignore[no-untyped-call]
-            if self.gradient_norm is not None:
+            if self.gradient_norm < math.inf:
                 nn.utils.clip_grad_norm_(self.network.parameters(), self.gradient_norm)
             self.optimizer.step()
             total += batch_loss.detach()
         return float(total) / self.batches
-
-    def _validate(self) -> Scores:
-        predicted = self._predict(self.dataset.validation.inputs, self.network.state_dict())
-        targets = self.dataset.validation.targets.numpy()
-        if self.dataset.kind == "classification":
-            return {
-                "validation_loss": metrics.log_loss(predicted, targets),
-                "validation_accuracy": metrics.accuracy(predicted, targets),
-            }
-        scale = self.dataset.target_scale
-        return {
-            "validation_loss": metrics.mean_squared_error(predicted, targets),
-            "validation_rmse": metrics.rmse(predicted * scale, targets * scale),
-        }
 
     @torch.no_grad()
     def _predict(self, inputs: torch.Tensor, weights: Tensors) -> Array:
@@ -194,18 +179,31 @@ class Training:
         self.network.eval()
         chunks = [
             torch.func.functional_call(self.network, weights, (chunk.to(self.dtype),))
-            for chunk in torch.split(inputs, _CHUNK)
+            for chunk in torch.split(inputs, CHUNK)
         ]
         outputs: Array = torch.cat(chunks).double().numpy()
         return outputs
 
-    def _order(self, epoch: int) -> torch.Tensor:
-        return torch.randperm(len(self.dataset.train), generator=self._generator(_ORDER, epoch))
+    def order(self, epoch: int) -> torch.Tensor:
+        """The rows of each batch of an epoch: [batches, batch_rows]."""
+        generator = self._generator(_ORDER, epoch)
+        rows = torch.randperm(len(self.dataset.train), generator=generator)
+        return rows[: self.batches * self.batch_rows].view(self.batches, self.batch_rows)
+
+    def learning_rate_at(self, epoch: int, batch: int) -> float:
+        """The learning rate of a batch, counted from 0, of an epoch, counted from 1."""
+        progress = (epoch - 1 + (batch + 0.5) / self.batches) / self.epochs
+        return self.learning_rate * self.schedule(progress)
+
+    def dropout_stream(self, epoch: int) -> torch.Tensor:
+        """What keys the dropout of an epoch, see `uniforms`."""
+        return stream(self.seed, _DROPOUT, epoch)
 
     def _generator(self, purpose: int, epoch: int) -> torch.Generator:
         return torch.Generator().manual_seed(derive_seed(self.seed, purpose, epoch))
 
-    def _identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, Any]:
+        """What a checkpoint must have been taken with to be continued from."""
         return {
             "config": self.config,
             "seed": self.seed,
@@ -216,23 +214,27 @@ class Training:
         }
 
 
-def _optimizer(settings: Settings, network: nn.Module) -> torch.optim.Optimizer:
-    name = settings.choice("optimizer", ("sgd", "adam", "adamw"))
-    decay = settings.number("weight_decay", 0.0)
-    parameters = network.parameters()
-    if name == "sgd":
-        momentum = settings.number("momentum", 0.0, 1.0)
-        nesterov = settings.flag("nesterov") and momentum > 0.0  # without momentum it is the same
-        return torch.optim.SGD(
-            parameters, momentum=momentum, nesterov=nesterov, weight_decay=decay, fused=True
-        )
-    betas = (settings.number("beta1", 0.0, 0.999999), settings.number("beta2", 0.0, 0.999999))
-    kind = torch.optim.Adam if name == "adam" else torch.optim.AdamW
-    return kind(parameters, betas=betas, weight_decay=decay, fused=True)
+def epoch_scores(epoch: int, train_loss: float, predicted: Array, dataset: Dataset) -> Scores:
+    """Scores of an epoch, from outputs [n, outputs] predicted for the validation rows.
+
+    `validation_loss` is the log loss, or the mean squared error of standardised targets; NaN if
+    it or the training loss is not finite.
+    """
+    targets = dataset.validation.targets.numpy()
+    if dataset.kind == "classification":
+        measured = metrics.log_loss(predicted, targets)
+        other = {"validation_accuracy": metrics.accuracy(predicted, targets)}
+    else:
+        scale = dataset.target_scale
+        measured = metrics.mean_squared_error(predicted, targets)
+        other = {"validation_rmse": metrics.rmse(predicted * scale, targets * scale)}
+    finite = math.isfinite(train_loss + measured)
+    scores = {"epoch": epoch, "train_loss": train_loss}
+    return scores | {"validation_loss": measured if finite else math.nan, **other}
 
 
 @contextmanager
-def _threads(count: int) -> Iterator[None]:
+def threads_of_torch(count: int) -> Iterator[None]:
     """Run torch on `count` threads meanwhile; the number is one for the whole process."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)

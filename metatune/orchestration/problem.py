@@ -6,13 +6,14 @@ import importlib
 import inspect
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ray import tune
 
 from metatune.errors import SpaceError, TaskError, TrainableError
+from metatune.networks.architectures import IMAGE_NETWORKS
 from metatune.networks.data import Dataset, load
 from metatune.networks.losses import losses_for
 from metatune.parameters import Categorical, Value
@@ -88,6 +89,9 @@ def network_problem(
     searched = searched.restrict("network", _networks_for(dataset, searched))
     if isinstance(searched.parameters.get("loss"), Categorical):
         searched = searched.restrict("loss", losses_for(dataset.kind))
+    patch = searched.parameters.get("patch")
+    if isinstance(patch, Categorical) and len(dataset.shape) != 3:  # only images have patches
+        searched = searched.restrict("patch", patch.choices[:1])
     epochs = DEFAULT_EPOCHS if max_steps is None else max_steps
     return Problem(
         space=searched,
@@ -105,6 +109,13 @@ def network_problem(
             "engine": "plain",
         },
     )
+
+
+def fused(problem: Problem, size: int) -> Problem:
+    """The problem with `size` networks trained as one program; unchanged where that is 1."""
+    if size == 1:
+        return problem
+    return replace(problem, training={**problem.training, "engine": "fused", "population": size})
 
 
 def import_trainable(name: str) -> Any:
@@ -148,14 +159,16 @@ def _check_trainable(trainable: Any) -> None:
 
 
 def _networks_for(dataset: Dataset, space: SearchSpace) -> Sequence[Value]:
-    """Those choices of `network` that can take the data, for a cnn takes nothing but images."""
+    """Those choices of `network` that can take the data, for some take nothing but images."""
     parameter = space.parameters["network"]
     choices = parameter.choices if isinstance(parameter, Categorical) else ()
-    fitting = [name for name in choices if name != "cnn" or len(dataset.shape) == 3]
+    images = len(dataset.shape) == 3
+    fitting = [name for name in choices if images or name not in IMAGE_NETWORKS]
     if choices and not fitting:
         raise SpaceError(
             f"[network] choices = {list(choices)}: none is for {dataset.name!r} with inputs of "
-            f"shape {dataset.shape}; 'mlp' is, while a cnn needs [channels, height, width]"
+            f"shape {dataset.shape}; 'mlp' and 'transformer' are, while these need images "
+            f"[channels, height, width]"
         )
     return fitting
 

@@ -6,6 +6,7 @@ from torch import nn
 
 from metatune.networks.architectures import build
 from metatune.networks.initializers import INITIALIZERS, initialize, layers
+from metatune.networks.layers import Embedding
 from metatune.networks.settings import Settings
 from metatune.space import Config
 
@@ -17,6 +18,22 @@ CNN: Config = {
     "network": "cnn", "blocks": 2, "channels": 32, "kernel": 3, "activation": "tanh",
     "normalization": "batch", "pooling": "max", "readout": "flatten", "dropout": 0.3,
 }  # fmt: skip
+RESNET: Config = {
+    "network": "resnet", "stages": 2, "blocks": 1, "channels": 8, "activation": "silu",
+    "normalization": "group", "dropout": 0.3,
+}  # fmt: skip
+TRANSFORMER: Config = {
+    "network": "transformer", "depth": 2, "width": 64, "heads": 4, "feedforward": 2, "patch": 2,
+    "activation": "gelu", "normalization": "pre", "readout": "token", "dropout": 0.3,
+}  # fmt: skip
+CASES = [
+    (MLP, (64, 20)),
+    (CNN, (64, 2, 8, 8)),
+    (RESNET, (64, 2, 8, 8)),
+    (TRANSFORMER, (64, 2, 8, 8)),
+    (TRANSFORMER, (64, 20)),
+]
+_NORMALIZATIONS = (nn.BatchNorm2d, nn.GroupNorm, nn.LayerNorm)
 
 
 def _inputs(*shape: int) -> torch.Tensor:
@@ -28,16 +45,17 @@ def _initialized(config: Config, inputs: torch.Tensor, name: str, gain: float = 
     settings = Settings({**config, "initializer": name, **extra})
     network = build(settings, tuple(inputs.shape[1:]), 5)
     with torch.no_grad():
-        for layer in layers(network):
-            layer.weight.fill_(math.nan)  # as uninitialised memory may be
-            layer.bias.fill_(math.nan)  # type: ignore[union-attr]
+        for module in network.modules():
+            if not isinstance(module, _NORMALIZATIONS):
+                for parameter in module.parameters(recurse=False):
+                    parameter.fill_(math.nan)  # as uninitialised memory may be
     initialize(network, settings, torch.Generator().manual_seed(3), inputs)
     settings.check_all_read()
     return network
 
 
 @pytest.mark.parametrize("name", INITIALIZERS)
-@pytest.mark.parametrize(("config", "shape"), [(MLP, (64, 20)), (CNN, (64, 2, 8, 8))])
+@pytest.mark.parametrize(("config", "shape"), CASES)
 def test_every_parameter_is_set_from_the_generator_alone(
     name: str, config: Config, shape: tuple[int, ...]
 ) -> None:
@@ -57,7 +75,8 @@ def test_statistics_of_the_weights(config: Config, shape: tuple[int, ...]) -> No
     for layer in layers(_initialized(config, inputs, "default")):
         bound = 1 / math.sqrt(layer.weight[0].numel())
         assert 0.9 * bound < layer.weight.abs().max() <= bound
-        assert layer.bias is not None
+        if layer.bias is None:  # before batch normalization
+            continue
         assert 0 < layer.bias.abs().max() <= bound
     for layer in layers(_initialized(config, inputs, "kaiming", 0.5)):
         expected = 0.5 * math.sqrt(2 / layer.weight[0].numel())
@@ -81,8 +100,19 @@ def test_biases_are_zero_but_for_the_default(name: str) -> None:
         assert not layer.bias.any()
 
 
+@pytest.mark.parametrize("name", INITIALIZERS)
+@pytest.mark.parametrize("shape", [(64, 20), (64, 2, 8, 8)])
+def test_embeddings_are_uniform_whatever_the_name(shape: tuple[int, ...], name: str) -> None:
+    network = _initialized(TRANSFORMER, _inputs(*shape), name, 2.0)
+    embeddings = [m.weight for m in network.modules() if isinstance(m, Embedding)]
+    assert len(embeddings) == (3 if len(shape) == 2 else 2)
+    for embedding in embeddings:
+        assert 0.8 / 8 < embedding.abs().max() <= 1 / 8
+        assert float(embedding.detach().std()) == pytest.approx(1 / 8 / math.sqrt(3), rel=0.2)
+
+
 @pytest.mark.parametrize("gain", [1.0, 0.5])
-@pytest.mark.parametrize(("config", "shape"), [(MLP, (64, 20)), (CNN, (64, 2, 8, 8))])
+@pytest.mark.parametrize(("config", "shape"), CASES)
 def test_lsuv_gives_every_layer_unit_variance(
     config: Config, shape: tuple[int, ...], gain: float
 ) -> None:
@@ -95,6 +125,7 @@ def test_lsuv_gives_every_layer_unit_variance(
         )
     with torch.no_grad():
         network(inputs)
+    assert len(deviations) == len(layers(network))
     assert deviations == pytest.approx([gain] * len(deviations), rel=1e-4)
 
 

@@ -13,6 +13,7 @@ import torch
 from metatune.errors import ConfigurationError, DamagedFileError
 from metatune.networks.architectures import Dropout
 from metatune.networks.data import Dataset, load
+from metatune.networks.losses import Loss
 from metatune.networks.training import Training
 from metatune.space import Config
 
@@ -192,7 +193,7 @@ def test_a_diverging_training_reports_nan_and_goes_on(iris: Dataset, tmp_path: P
 def test_an_infinite_training_loss_makes_the_validation_loss_nan(iris: Dataset) -> None:
     training = Training(MLP, iris, epochs=2)
     finite = training.loss
-    training.loss = lambda outputs, targets: finite(outputs, targets) + math.inf
+    training.loss = Loss(lambda outputs, targets, _: finite(outputs, targets) + math.inf)
     scores = training.step()
     assert math.isinf(scores["train_loss"])
     assert math.isnan(scores["validation_loss"])

@@ -1,0 +1,222 @@
+"""Many networks of one architecture as one program: a training step, and predictions."""
+
+from __future__ import annotations
+
+import logging
+import math
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from metatune.networks.checkpoints import Tensors, prefixed, under
+from metatune.networks.layers import Dropout, Shape
+from metatune.networks.losses import Loss
+from metatune.networks.uniforms import uniforms
+from metatune.networks.updates import STATES, StackedUpdate, UpdateRule
+
+_logger = logging.getLogger(__name__)
+
+# Names in a state: weights [K, P], how many updates there were [K, 1], and, under these names,
+# each buffer [K, ...] and each state of the optimizer [K, P].
+WEIGHTS, UPDATES, BUFFER, STATE = "weights", "updates", "buffer", "state"
+
+
+@dataclass
+class Batch:
+    """What K networks take a step on: inputs and targets [K, batch, ...] and what belongs to it.
+
+    `parameters` [K] are the losses', `rates` [K, 1] the learning rates; `streams` [K, 2] key the
+    dropout (None: nothing is dropped) and `index`, an int32 scalar, is the number of the batch.
+    """
+
+    inputs: torch.Tensor
+    targets: torch.Tensor
+    parameters: torch.Tensor
+    rates: torch.Tensor
+    streams: torch.Tensor | None
+    index: torch.Tensor
+
+
+class Program:
+    """What K networks like `network` compute, trained by rules like `rule`.
+
+    A state is a dict of tensors, a row for each of the K; see the names above. One network is
+    computed as it would be alone, more are stacked.
+    """
+
+    def __init__(self, network: nn.Module, loss: Loss, rule: UpdateRule) -> None:
+        self._network, self._loss, self._states = network, loss.function, STATES[rule.name]
+        parameters = dict(network.named_parameters())
+        self._shapes = {name: parameter.shape for name, parameter in parameters.items()}
+        self._sizes = [parameter.numel() for parameter in parameters.values()]
+        # Where dropout looks for its uniforms, and their shape for one input.
+        self._sites: dict[str, Shape] = {
+            f"{name}.uniforms": module.shape
+            for name, module in network.named_modules()
+            if isinstance(module, Dropout)
+        }
+        # Where in a state the dropout rates stand.
+        self.rates = [f"{BUFFER}/{site.removesuffix('uniforms')}rate" for site in self._sites]
+        self._compiled: Callable[..., torch.Tensor] | None = None
+        self.compiled_for = 0  # networks at once, if any
+
+    def state(self, network: nn.Module, dtype: torch.dtype) -> Tensors:
+        """The state [1, ...] of a network that was not trained yet."""
+        weights = torch.cat([p.detach().reshape(-1) for p in network.parameters()])
+        buffers = {k: v for k, v in network.named_buffers() if k not in self._sites}
+        state = {WEIGHTS: weights, UPDATES: torch.zeros(1, dtype=dtype)}
+        state |= prefixed(BUFFER, buffers)
+        state |= prefixed(STATE, {name: torch.zeros_like(weights) for name in self._states})
+        return {name: tensor[None].clone() for name, tensor in state.items()}
+
+    def named(self, weights: torch.Tensor) -> Tensors:
+        """Weights [..., P] by their names, as views of their shapes."""
+        parts = torch.split(weights, self._sizes, dim=-1)
+        return {
+            name: part.view(*part.shape[:-1], *shape)
+            for (name, shape), part in zip(self._shapes.items(), parts, strict=True)
+        }
+
+    def step(
+        self, state: Mapping[str, torch.Tensor], update: StackedUpdate, batch: Batch
+    ) -> torch.Tensor:
+        """Train each network on a batch of its own, changing `state` in place; losses [K]."""
+        self._network.train()
+        if self._compiled is not None and len(batch.inputs) == self.compiled_for:
+            try:
+                losses: torch.Tensor = self._compiled(state, update, batch)
+            except torch._dynamo.exc.TorchDynamoException as error:  # nothing has run yet
+                reason = str(error).partition("\n")[0]
+                _logger.warning("populations run without compilation, which failed: %s", reason)
+                self.interpret()
+            else:
+                return losses
+        return self._step(state, update, batch)
+
+    def compile(self, count: int) -> bool:
+        """Let a step of `count` networks be compiled when it is first taken; False where there is
+        no C++ compiler."""
+        if not _has_compiler(next(self._network.parameters()).device):
+            _logger.warning("no C++ compiler was found: populations run without compilation")
+            return False
+        torch.compiler.reset()  # torch keeps only so many programs, and an earlier one is done
+        self._compiled = torch.compile(self._traced_step, dynamic=False, fullgraph=True)
+        self.compiled_for = count
+        return True
+
+    def interpret(self) -> None:
+        """Let no step be compiled."""
+        self._compiled, self.compiled_for = None, 0
+
+    @torch.no_grad()
+    def predict(self, state: Mapping[str, torch.Tensor], inputs: torch.Tensor) -> torch.Tensor:
+        """Outputs [K, n, outputs] of each network for the same inputs [n, ...]."""
+        self._network.eval()
+        weights, buffers = state[WEIGHTS], under(BUFFER, state)
+        if len(weights) == 1:
+            return self._outputs(weights[0], _first(buffers), inputs)[None]
+        stacked = torch.func.vmap(self._outputs, in_dims=(0, 0, None))
+        outputs: torch.Tensor = stacked(weights, buffers, inputs)
+        return outputs
+
+    def bytes_of_member(self, training: Callable[[], object]) -> int:
+        """Memory that a network needs in a step, measured: twice what its forward pass keeps for
+        the backward pass while `training` runs, and ten copies of its weights."""
+        kept: dict[int, int] = {}
+
+        def note(tensor: torch.Tensor) -> torch.Tensor:
+            storage = tensor.untyped_storage()
+            kept[storage.data_ptr()] = storage.nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            training()
+        return 2 * sum(kept.values()) + 10 * 8 * sum(self._sizes)
+
+    def _step(
+        self, state: Mapping[str, torch.Tensor], update: StackedUpdate, batch: Batch
+    ) -> torch.Tensor:
+        buffers = self._buffers(state, batch)
+        weights = state[WEIGHTS].detach().requires_grad_()
+        if len(weights) == 1:
+            one = batch.inputs[0], batch.targets[0], batch.parameters[0]
+            losses = self._loss_of(weights[0], _first(buffers), *one)[None]
+        else:
+            stacked = batch.inputs, batch.targets, batch.parameters
+            losses = torch.func.vmap(self._loss_of)(weights, buffers, *stacked)
+        (gradients,) = torch.autograd.grad(losses.sum(), weights)
+        self._update(state, update, gradients, batch.rates)
+        return losses.detach()
+
+    def _traced_step(
+        self, state: Mapping[str, torch.Tensor], update: StackedUpdate, batch: Batch
+    ) -> torch.Tensor:
+        """The same in the form that torch.compile takes whole; not compiled it is slower."""
+        buffers = self._buffers(state, batch)
+        both = torch.func.vmap(torch.func.grad_and_value(self._loss_of))
+        stacked = batch.inputs, batch.targets, batch.parameters
+        gradients: torch.Tensor
+        losses: torch.Tensor
+        gradients, losses = both(state[WEIGHTS], buffers, *stacked)
+        self._update(state, update, gradients, batch.rates)
+        return losses
+
+    def _buffers(self, state: Mapping[str, torch.Tensor], batch: Batch) -> Tensors:
+        """The buffers of a state, and the uniforms of this batch."""
+        buffers = under(BUFFER, state)
+        if batch.streams is not None:
+            for site, (name, shape) in enumerate(self._sites.items()):
+                size = (*batch.inputs.shape[:2], *shape)
+                drawn = uniforms(batch.streams, batch.index, site, math.prod(size[1:]))
+                buffers[name] = drawn.view(size)
+        return buffers
+
+    def _update(
+        self,
+        state: Mapping[str, torch.Tensor],
+        update: StackedUpdate,
+        gradients: torch.Tensor,
+        rates: torch.Tensor,
+    ) -> None:
+        updates = state[UPDATES].add_(1)
+        states = [state[f"{STATE}/{name}"] for name in self._states]
+        update(state[WEIGHTS], gradients, states, rates, updates)
+
+    def _outputs(
+        self, weights: torch.Tensor, buffers: Mapping[str, torch.Tensor], inputs: torch.Tensor
+    ) -> torch.Tensor:
+        tensors = {**self.named(weights), **buffers}
+        outputs: torch.Tensor = torch.func.functional_call(self._network, tensors, (inputs,))
+        return outputs
+
+    def _loss_of(
+        self,
+        weights: torch.Tensor,
+        buffers: Mapping[str, torch.Tensor],
+        inputs: torch.Tensor,
+        targets: torch.Tensor,
+        parameter: torch.Tensor,
+    ) -> torch.Tensor:
+        return self._loss(self._outputs(weights, buffers, inputs), targets, parameter)
+
+
+def _first(tensors: Mapping[str, torch.Tensor]) -> Tensors:
+    return {name: tensor[0] for name, tensor in tensors.items()}
+
+
+def _has_compiler(device: torch.device) -> bool:
+    if device.type != "cpu":
+        return True
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # torch's own, of its own parts
+        # Slow to import, and seldom needed; the first for what it warns of while it is imported.
+        from torch._inductor import compile_fx  # noqa: F401
+        from torch._inductor.cpp_builder import get_cpp_compiler
+        from torch._inductor.exc import InvalidCxxCompiler
+    try:
+        return bool(get_cpp_compiler())
+    except InvalidCxxCompiler:
+        return False

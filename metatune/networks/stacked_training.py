@@ -1,0 +1,85 @@
+"""Epochs of many networks at once: the batches of each, and how long they take."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import psutil
+import torch
+
+from metatune.networks.checkpoints import Tensors
+from metatune.networks.data import Dataset
+from metatune.networks.program import WEIGHTS, Batch, Program
+from metatune.networks.training import CHUNK, Training
+from metatune.networks.updates import StackedUpdate
+
+_MEASURED_SECONDS = 0.02
+_MEASURED_BATCHES = 8
+
+
+class StackedTraining:
+    """Trains networks by a program, each row of a state on the batches that its training says."""
+
+    def __init__(
+        self, dataset: Dataset, program: Program, dtype: torch.dtype, device: torch.device
+    ) -> None:
+        self.program, self._dtype, self._device = program, dtype, device
+        self._inputs = dataset.train.inputs.to(device, dtype)
+        self._targets = dataset.train.targets.to(device)
+        self._validated = dataset.validation.inputs.to(device, dtype)
+
+    def train(self, state: Tensors, trainings: Sequence[Training], batches: int) -> torch.Tensor:
+        """The first `batches` of the present epoch of each of `trainings`, a row of `state` for
+        each, which is changed in place; their mean losses [K]."""
+        rules, norms = [t.rule for t in trainings], [t.gradient_norm for t in trainings]
+        update = StackedUpdate(rules, norms, state[WEIGHTS])
+        parameters = self._tensor([t.loss.parameter for t in trainings])
+        rates = self._tensor(
+            [[[t.learning_rate_at(t.epoch, i)] for t in trainings] for i in range(batches)]
+        )
+        orders = torch.stack([t.order(t.epoch) for t in trainings], dim=1).to(self._device)
+        streams = None
+        if any(bool((state[name] > 0.0).any()) for name in self.program.rates):
+            streams = torch.stack([t.dropout_stream(t.epoch) for t in trainings]).to(self._device)
+        total = torch.zeros(len(trainings), dtype=self._dtype, device=self._device)
+        for index, rows in enumerate(orders[:batches]):
+            inputs, targets = self._inputs[rows], self._targets[rows]
+            number = torch.tensor(index, dtype=torch.int32, device=self._device)
+            batch = Batch(inputs, targets, parameters, rates[index], streams, number)
+            total += self.program.step(state, update, batch)
+        return total / batches
+
+    def predict(self, state: Tensors) -> torch.Tensor:
+        """Outputs [K, rows, outputs] for the validation rows, in float64."""
+        chunks = torch.split(self._validated, max(1, CHUNK // len(state[WEIGHTS])))
+        outputs = [self.program.predict(state, chunk) for chunk in chunks]
+        return torch.cat(outputs, dim=1).double().cpu()
+
+    def seconds(self, state: Tensors, trainings: Sequence[Training]) -> float:
+        """How long a batch takes: of processor time, if that is what computes. `state` changes."""
+        clock = time.process_time if self._device.type == "cpu" else self._synchronised
+        batches = min(trainings[0].batches, _MEASURED_BATCHES)
+        self.train(state, trainings, 1)  # the first one is slower
+        start, count = clock(), 0
+        while clock() - start < _MEASURED_SECONDS:
+            self.train(state, trainings, batches)
+            count += batches
+        return (clock() - start) / count
+
+    def fitting(self, state: Tensors, training: Training) -> int:
+        """How many networks like the one of `state` [1, ...] fit into the memory that is free."""
+        each = self.program.bytes_of_member(lambda: self.train(state, [training], 1))
+        if self._device.type == "cpu":
+            free = int(psutil.virtual_memory().available)
+        else:
+            free = torch.cuda.mem_get_info(self._device)[0]
+        return max(1, free // each)
+
+    def _synchronised(self) -> float:
+        torch.cuda.synchronize(self._device)
+        return time.perf_counter()
+
+    def _tensor(self, values: list[Any]) -> torch.Tensor:
+        return torch.tensor(values, dtype=self._dtype, device=self._device)
