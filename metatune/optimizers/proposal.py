@@ -67,6 +67,9 @@ class Choices:
         self._features = Features(study.space)
         self.weights = model.weights(study.task) if model else np.empty(0)
         self.fixed = candidates is not None
+        surrogates = model.surrogates if model else ()
+        # What past tasks measured: nothing is novel where that is none of the candidates.
+        self._known = {_key(config) for one in surrogates for config in one.sample.configs}
         measured: list[Config] = []
         if candidates is not None:
             fitting = [c for c in candidates if all(c.get(n) == v for n, v in given.items())]
@@ -74,6 +77,7 @@ class Choices:
                 raise InputError(f"none of {len(candidates)} candidates has {dict(given)!r}")
             order = np.random.default_rng(derive_seed(seed, 0, 2)).permutation(len(fitting))
             self.configs: list[Config] = [fitting[row] for row in order]
+            self._known &= {_key(config) for config in fitting}
         else:
             if model is not None:
                 best = self._most_expected(model.best(_BEST), _MOST_PAST)
@@ -95,8 +99,11 @@ class Choices:
         """Configurations as the prior sees them, each the same whatever the others, to the bit."""
         points = self._features.of(configs)
         if self.model is None:
-            return Seen(np.zeros(len(points)), np.empty((len(points), 0)), points)
-        return Seen.of(self.model.values(points), points, self.weights)
+            none = np.zeros(len(points))
+            return Seen(none, np.empty((len(points), 0)), points, none)
+        novel = np.asarray([bool(self._known) and _key(c) not in self._known for c in configs])
+        values = self.model.values(points)
+        return Seen.of(values, points, self.weights, novel.astype(np.float64))
 
     def trials(self, configs: Sequence[Config]) -> Seen:
         """The same for what was tried, which is asked for again and again."""

@@ -14,13 +14,19 @@ from metatune.optimizers.task_surrogate import LARGEST, WORST
 from metatune.parameters import Vectors
 
 _ROUNDS = 3
+# How much worse than past tasks expect what none of them measured is taken to be: mean and standard
+# deviation, and the most. What looks best among much that was not measured owes that to errors.
+_NOVELTY = 0.03
+_MOST_NOVELTY = 0.2
 
 
 class TaskPosterior:
     """The task-basis process given labels [2, n] at n configurations.
 
     It is conditioned twice, see `posterior`: `labels` are of two kinds, both on the scale of f.
-    `offset` and `rate` turn values into the first: f = rate (value - offset).
+    `offset` and `rate` turn values into the first: f = rate (value - offset). What is novel is
+    expected to be worse by a penalty, found from the labels too (the optimizer's curse; Smith &
+    Winkler 2006).
     """
 
     def __init__(
@@ -29,7 +35,9 @@ class TaskPosterior:
         self._prior, self._seen = prior, seen
         self.labels, self.offset, self.rate = labels, offset, rate
         self._root = _root(prior, seen)
-        self._weights = _solved(self._root, (labels - seen.mean).T).T
+        self._penalties = self._penalised()
+        expected = seen.mean + self._penalties[:, None] * seen.novel
+        self._weights = _solved(self._root, (labels - expected).T).T
 
     def expecting(self, seen: Seen) -> TaskPosterior:
         """The same, told that m further configurations have the labels expected of them."""
@@ -43,7 +51,7 @@ class TaskPosterior:
         covariance = self._prior.covariance(seen, self._seen)
         explained = solve_triangular(self._root, covariance.T, lower=True, check_finite=False)
         variance = self._prior.variance(seen) - (explained**2).sum(0)
-        means = seen.mean + self._weights @ covariance.T
+        means = seen.mean + self._penalties[:, None] * seen.novel + self._weights @ covariance.T
         return means, np.sqrt(np.maximum(variance, 0.0) + self._prior.noise)
 
     def leave_one_out(self) -> tuple[Vectors, Vectors]:
@@ -56,6 +64,14 @@ class TaskPosterior:
         gained = np.sqrt(weights) * (self._seen.deviations.T @ self._weights[0])
         loadings: Vectors = weights + self._prior.spread * gained
         return loadings
+
+    def _penalised(self) -> Vectors:
+        """The penalties [2] on what is novel that are most probable by either kind of labels."""
+        novel = self._seen.novel
+        solved, certainty = _solved(self._root, novel), _NOVELTY**-2
+        shown = (self.labels - self._seen.mean) @ solved + _NOVELTY * certainty
+        penalties: Vectors = np.clip(shown / (novel @ solved + certainty), 0.0, _MOST_NOVELTY)
+        return penalties
 
 
 def posterior(prior: TaskPrior, seen: Seen, values: Vectors) -> TaskPosterior:

@@ -69,22 +69,28 @@ class TaskPrior:
 @dataclass(frozen=True)
 class Seen:
     """Configurations as the prior sees them: the mean [n] of the past tasks' surrogates, their
-    weighted deviations from it [n, T], and features [n, d]."""
+    weighted deviations from it [n, T], features [n, d], and whether they are novel [n]: 1 where
+    others, but not they, were measured on past tasks."""
 
     mean: Vectors
     deviations: Vectors
     points: Vectors
+    novel: Vectors
 
     @classmethod
-    def of(cls, values: Vectors, points: Vectors, weights: Vectors) -> Seen:
+    def of(
+        cls, values: Vectors, points: Vectors, weights: Vectors, novel: Vectors | None = None
+    ) -> Seen:
         """From the surrogates' values [T, n] and the tasks' weights [T], which sum to 1."""
         columns = np.ascontiguousarray(values.T)
         mean = (columns * weights).sum(axis=1)
-        return cls(mean, (columns - mean[:, None]) * np.sqrt(weights), points)
+        deviations = (columns - mean[:, None]) * np.sqrt(weights)
+        return cls(mean, deviations, points, np.zeros(len(mean)) if novel is None else novel)
 
     def rows(self, index: slice | list[int]) -> Seen:
         """Some of the configurations."""
-        return Seen(self.mean[index], self.deviations[index], self.points[index])
+        parts = (self.mean, self.deviations, self.points, self.novel)
+        return Seen(*(part[index] for part in parts))
 
     @classmethod
     def joined(cls, parts: Sequence[Seen]) -> Seen:
@@ -93,6 +99,7 @@ class Seen:
             np.concatenate([part.mean for part in parts]),
             np.concatenate([part.deviations for part in parts]),
             np.concatenate([part.points for part in parts]),
+            np.concatenate([part.novel for part in parts]),
         )
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 from test_task_prior import some_prior, some_seen
 
-from metatune.optimizers.task_posterior import _Scale, posterior
+from metatune.optimizers.task_posterior import TaskPosterior, _Scale, posterior
 from metatune.optimizers.task_prior import Seen, TaskPrior
 from metatune.optimizers.task_surrogate import WORST
 from metatune.parameters import Vectors
@@ -52,6 +53,24 @@ def test_it_is_conditioned_on_its_labels(seed: int, count: int) -> None:
     explained = np.einsum("ij,jk,ik->i", across, inverse, across)
     variance = prior.variance(asked) - explained + prior.noise
     assert deviation**2 == pytest.approx(variance, abs=1e-3)
+
+
+@given(SEEDS, st.integers(4, 12))
+@few
+def test_what_is_novel_is_penalised_the_more_the_worse_it_turned_out(seed: int, count: int) -> None:
+    prior = some_prior(seed)
+    novel = (np.arange(count) % 2).astype(np.float64)
+    seen = replace(some_seen(seed, count), novel=novel)
+    known, asked = some_seen(seed + 2, 5), replace(some_seen(seed + 2, 5), novel=np.ones(5))
+    penalties = []
+    for worse in (-0.5, 0.0, 0.1, 5.0):
+        labels = np.stack([seen.mean + worse * novel] * 2)
+        told = TaskPosterior(prior, seen, labels)
+        difference = told.predict(asked)[0] - told.predict(known)[0]
+        assert np.ptp(difference) < 1e-9
+        penalties.append(float(difference[0, 0]))
+    assert penalties == sorted(penalties)
+    assert 0.0 <= penalties[0] <= penalties[1] < 0.03 < penalties[2] <= penalties[3] <= 0.2
 
 
 @given(SEEDS, st.integers(2, 9))
