@@ -61,11 +61,12 @@ _DOCUMENT: Mapping[str, Mapping[str, _Rule]] = {
         "measure": _one_of(*get_args(Measure)),
         "data_hash": _TEXT,
     },
-    "result": {"value": _NUMBER, "steps": _whole(1), "seconds": _NUMBER},
+    "result": {"value": _NUMBER, "member": _NUMBER, "steps": _whole(1), "seconds": _NUMBER},
     "configuration": {},
     "training": {},
 }
-# What a trial of a built-in network has in [training]; `target` may be left out.
+_OPTIONAL = ("target", "member")
+# What a trial of a built-in network has in [training].
 _TRAINING: Mapping[str, _Rule] = {
     "seed": _whole(0),
     "data": _TEXT,
@@ -74,13 +75,24 @@ _TRAINING: Mapping[str, _Rule] = {
     "threads": _whole(1, 1024),
     "split_seed": _whole(0),
     "dtype": _one_of("float32"),
-    "engine": _one_of("plain"),
+    "engine": _one_of("plain", "fused"),
 }
+# What says how a population was trained; training a member again does without.
+_OF_POPULATIONS = ("population", "device", "at_once", "compiled", "alone")
 
 
 def document(study: Study, trial: Trial) -> dict[str, Any]:
-    """A trial with everything that training it again takes, as plain tables."""
+    """A trial with everything that training it again takes, as plain tables.
+
+    The result of a member of a population that was trained once more alone is the value of that,
+    with the member's beside it.
+    """
     task = study.task
+    training = {k: v for k, v in trial.training.items() if k not in _OF_POPULATIONS}
+    result = {"value": trial.value, "steps": trial.step, "seconds": trial.cost}
+    if (alone := trial.training.get("alone")) is not None:
+        training["engine"] = "plain"
+        result |= {"value": alone, "member": trial.value}
     return {
         "study": {
             "name": study.name,
@@ -94,11 +106,11 @@ def document(study: Study, trial: Trial) -> dict[str, Any]:
             "measure": task.measure,
             "data_hash": task.data_hash,
         },
-        "result": {"value": trial.value, "steps": trial.step, "seconds": trial.cost},
+        "result": result,
         "configuration": dict(trial.config),
         "training": {
             "seed": trial.seed,
-            **{key: value for key, value in trial.training.items() if value is not None},
+            **{key: value for key, value in training.items() if value is not None},
         },
     }
 
@@ -161,7 +173,7 @@ def _check_section(where: str, section: dict[str, Any], rules: Mapping[str, _Rul
         if not fits(value):
             raise ConfigurationError(f"{where} {key} = {value!r} must be {right}")
     for key in rules:
-        if key not in section and key != "target":
+        if key not in section and key not in _OPTIONAL:
             raise ConfigurationError(f"{where} {key} is missing; export the study again")
 
 

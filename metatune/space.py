@@ -251,7 +251,7 @@ class SearchSpace:
 
     @classmethod
     def load(cls, name: str | Path) -> SearchSpace:
-        """The space in a TOML file, or a shipped one by its bare name (`mlp`, `cnn`)."""
+        """The space in a TOML file, or a shipped one by its bare name, such as `mlp`."""
         path = Path(name)
         if path.suffix != ".toml":
             path = shipped_spaces().get(str(name), path)

@@ -84,7 +84,7 @@ def hand_edited_files_are_refused(cli: Cli, good: Path) -> None:
         ("training", "split_seed", None, "must be a whole number from 0"),
         ("training", "data", 3, "must be a string"),
         ("training", "dtype", "float64", "must be one of ['float32']"),
-        ("training", "engine", "fast", "must be one of ['plain']"),
+        ("training", "engine", "fast", "must be one of ['plain', 'fused']"),
         ("training", "epoch", 3, "is unknown"),
         ("result", "value", "low", "must be a finite number"),
         ("result", "steps", -1, "must be a whole number from 1"),
@@ -183,10 +183,20 @@ def test_what_is_no_trainable_is_refused(cli: Cli, trainable: str, said: str) ->
         (["--time-budget", "-1"], "time budget = -1.0 must be above 0"),
         (["--time-budget", "nan"], "time budget = nan must be above 0"),
         (["--cpus", "0"], "a trial needs a processor or a GPU"),
+        (["--population", "0"], "population = 0 must be a whole number of at least 1"),
+        (["--population", "-2"], "population = -2 must be"),
     ],
 )
 def test_an_option_that_means_nothing_is_refused(cli: Cli, options: list[str], said: str) -> None:
     assert said in refused(cli, "search", "mlp", "--task", "iris", *options)
+
+
+def test_a_trainable_of_ones_own_is_no_population(cli: Cli) -> None:
+    (cli.folder / "good.toml").write_text(GOOD)
+    (cli.folder / "alone.py").write_text("def fit(config): pass\n")
+    options = ["--task", "t", "--trainable", "alone:fit", "--population", "4"]
+    line = refused(cli, "search", "good.toml", *options)
+    assert "population = 4: a trainable of your own trains one trial at a time" in line
 
 
 def test_a_network_that_does_not_fit_the_data_is_refused(cli: Cli) -> None:
@@ -269,6 +279,42 @@ def test_search_show_export_and_train_again_to_the_same_score(cli: Cli) -> None:
     assert cli.json("experience", "verify") == {"damaged": []}
     assert cli.json("experience", "compact")
     assert cli.json("experience", "show", "--task", "wine")["trials"] == shown
+
+
+@pytest.mark.usefixtures("cluster")
+def test_the_best_of_a_population_trains_again_to_the_score_it_has_alone(cli: Cli) -> None:
+    few = ["--trials", 8, "--epochs", 9, "--population", 4, "--concurrency", 1]
+    best = cli.json("search", "mlp", "--task", "iris", *few)["best"]
+    assert best["alone"] == pytest.approx(best["value"], rel=0.1)
+    shown = cli.json("experience", "show", "--study", "mlp-iris-0")["trials"]
+    assert {t["population"] for t in shown} == {"p0", "p4"}
+    file = cli.folder / "best.json"
+    code, _, err = cli("export", "mlp-iris-0", "--output", file, "--store", cli.store)
+    assert code == 0
+    assert repr(best["alone"]) in err
+    exported = json.loads(file.read_text())
+    assert exported["result"]["value"] == best["alone"]
+    assert exported["result"]["member"] == best["value"]
+    assert exported["training"]["engine"] == "plain"
+    assert not {"population", "at_once", "compiled", "alone"} & set(exported["training"])
+    code, out, err = cli("train", file, "--json")
+    assert code == 0, err
+    again = json.loads(out)
+    assert again["value"] == again["recorded"] == best["alone"]
+    assert again["same"]
+    # Another trial has nothing but the score of the member, which training alone comes near.
+    other = next(t for t in shown if t["value"] is not None and t["number"] != best["number"])
+    options = ["--trial", other["number"], "--output", file, "--store", cli.store]
+    assert cli("export", "mlp-iris-0", *options)[0] == 0
+    assert json.loads(file.read_text())["training"]["engine"] == "fused"
+    code, out, err = cli("train", file, "--json")
+    assert code == 0, err
+    again = json.loads(out)
+    assert again["recorded"] == other["value"]
+    assert again["value"] == pytest.approx(other["value"], rel=0.1)
+    code, out, _ = cli("search", "mlp", "--task", "iris", *few, "--store", cli.store)
+    assert code == 0
+    assert "; trained alone " in out
 
 
 def fill(cli: Cli, tasks: list[str]) -> None:
@@ -380,7 +426,9 @@ def test_damage_is_named_and_the_rest_is_read(cli: Cli) -> None:
     assert files[0].name in err
 
 
-@pytest.mark.parametrize("options", [[], ["--time-budget", "600"]])
+@pytest.mark.parametrize(
+    "options", [["--population", "4"], ["--population", "1", "--time-budget", "600"]]
+)
 def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(tmp_path: Path, options: list[str]) -> None:
     command = [sys.executable, "-m", "metatune", "search", "mlp", "--task", "digits"]
     command += ["--trials", "500", "--store", str(tmp_path / "store"), *options]

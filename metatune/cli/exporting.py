@@ -43,6 +43,8 @@ def train(
         return
     metric = exported["task"]["metric"]
     verdict = "the same" if got.value == got.recorded else f"off by {got.value - got.recorded:.3g}"
+    if got.value != got.recorded and exported["training"]["engine"] == "fused":
+        verdict += ", as a population rounds in another order"
     printing.OUT.print(f"{metric}: {got.value!r} (recorded {got.recorded!r}: {verdict})")
     table = Table("test score", "value")
     for name, value in got.test.items():
@@ -78,7 +80,8 @@ def export(
     if chosen is None:
         what = "complete trial" if trial is None else f"trial {trial} with a value"
         raise StudyError(f"study {study!r} has no {what} to export")
-    text = documents.to_text(documents.document(found, chosen), form)
+    document = documents.document(found, chosen)
+    text = documents.to_text(document, form)
     if output is None:
         sys.stdout.write(text)
         return
@@ -86,4 +89,5 @@ def export(
         output.write_text(text, encoding="utf-8")
     except OSError as error:
         raise InputError(f"{output}: cannot be written: {error.strerror}") from None
-    printing.ERR.print(f"wrote {output}: {found.task.metric} {chosen.value!r}", highlight=False)
+    value = document["result"]["value"]
+    printing.ERR.print(f"wrote {output}: {found.task.metric} {value!r}", highlight=False)

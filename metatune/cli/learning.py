@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 def learn(
     space: Annotated[
         list[str] | None,
-        typer.Option("--space", help="Search space: a file, or mlp, cnn; by default every one."),
+        typer.Option(
+            "--space", help="Search space: a file, or a shipped one; by default every one."
+        ),
     ] = None,
     check: Annotated[
         bool, typer.Option(help="Leave each past task out in turn; takes longer than learning.")

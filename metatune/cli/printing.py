@@ -30,8 +30,13 @@ def summary(study: Study, trials: list[Trial]) -> dict[str, Any]:
         "direction": study.task.direction,
         "optimizer": study.optimizer,
         "states": {str(state): count[state] for state in TrialState if count[state]},
-        "best": best and {"number": best.number, "value": best.value, "config": best.config},
+        "best": best and _best_row(best),
     }
+
+
+def _best_row(best: Trial) -> dict[str, Any]:
+    row = {"number": best.number, "value": best.value, "config": best.config}
+    return row | ({"alone": best.training["alone"]} if "alone" in best.training else {})
 
 
 def print_study(study: Study, trials: list[Trial]) -> None:
@@ -43,7 +48,8 @@ def print_study(study: Study, trials: list[Trial]) -> None:
     if best is None:
         OUT.print("no trial is complete; see: metatune experience show --study " + study.name)
         return
-    OUT.print(f"best {study.task.metric} {best['value']:.6g} (trial {best['number']}):")
+    alone = "" if best.get("alone") is None else f"; trained alone {best['alone']:.6g}"
+    OUT.print(f"best {study.task.metric} {best['value']:.6g} (trial {best['number']}{alone}):")
     table = Table(show_header=False)
     for name, value in best["config"].items():
         table.add_row(name, f"{value:.6g}" if isinstance(value, float) else str(value))
@@ -66,6 +72,7 @@ def trial_row(trial: Trial) -> dict[str, Any]:
         "finished_index": trial.finished_index,
         "cost": trial.cost,
         "seed": trial.seed,
+        "population": trial.population,
         "optimizer": s.optimizer,
         "tasks": dict(s.tasks),
         "predicted": s.predicted,

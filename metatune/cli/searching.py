@@ -40,7 +40,10 @@ class PrunerName(StrEnum):
 
 
 SpaceArgument = Annotated[
-    str, typer.Argument(help="Search space: a TOML file, or a shipped one: mlp, cnn.")
+    str,
+    typer.Argument(
+        help="Search space: a TOML file, or a shipped one: mlp, cnn, resnet, transformer."
+    ),
 ]
 TaskOption = Annotated[
     str, typer.Option("--task", help="Built-in data set, data file, or a name with --trainable.")
@@ -81,9 +84,23 @@ def search(
         int | None,
         typer.Option("--max-steps", "--epochs", min=1, help="Reports (epochs) of a full trial."),
     ] = None,
-    concurrency: Annotated[int | None, typer.Option(min=1, help="Trials at a time.")] = None,
-    cpus: Annotated[float, typer.Option(min=0, help="Processors of one trial.")] = 1.0,
-    gpus: Annotated[float, typer.Option(min=0, help="GPUs of one trial, or a fraction.")] = 0.0,
+    population: Annotated[
+        int | None,
+        typer.Option(
+            help="Networks of one architecture that are trained as one program, which takes a "
+            "fraction of the time where they are small; 1 trains each on its own. By default a "
+            "32nd of --trials, at most 64, and 1 where that is below 4."
+        ),
+    ] = None,
+    concurrency: Annotated[
+        int | None, typer.Option(min=1, help="Trials, or populations, at a time.")
+    ] = None,
+    cpus: Annotated[
+        float, typer.Option(min=0, help="Processors of one trial or population.")
+    ] = 1.0,
+    gpus: Annotated[
+        float, typer.Option(min=0, help="GPUs of one trial or population, or a fraction.")
+    ] = 0.0,
     max_failures: Annotated[int, typer.Option(min=0, help="Retries of a failed trial.")] = 0,
     time_budget: Annotated[float | None, typer.Option(help="Seconds to search.")] = None,
     address: Annotated[str | None, typer.Option(help="Ray cluster; else one on this host.")] = None,
@@ -127,6 +144,7 @@ def search(
                 resources=Resources(cpus, gpus, concurrency, max_failures),
                 time_budget=time_budget,
                 address=address,
+                population=population,
                 display=not as_json,
             )
     except KeyboardInterrupt:

@@ -1,9 +1,8 @@
-"""Data sets: cleaned, split and described, ready to train on."""
+"""Loading data sets: reading, cleaning and splitting."""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
@@ -12,85 +11,17 @@ import torch
 
 from metatune.errors import DataError
 from metatune.networks.cleaning import Features, clean, clean_images
-from metatune.networks.metafeatures import metafeatures
+from metatune.networks.dataset import Dataset as Dataset
+from metatune.networks.dataset import Split as Split
 from metatune.networks.reading import read
 from metatune.networks.splits import Splits
 from metatune.networks.tables import Kind, Table
 from metatune.networks.targets import (
-    Vector,
     class_targets,
     infer_kind,
     number_targets,
     with_target,
 )
-from metatune.task import Task
-
-
-@dataclass(frozen=True)
-class Split:
-    """Rows of a data set: `inputs` [n, *shape] in float32; `targets` [n] class numbers in int64,
-    or [n, outputs] in float32, standardised."""
-
-    inputs: torch.Tensor
-    targets: torch.Tensor
-
-    def __len__(self) -> int:
-        return len(self.targets)
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """A data set in three splits.
-
-    `shape` is that of one input: (features,) or (channels, height, width). `labels` name the
-    classes, or the targets of a regression. A standardised target times `target_scale` plus
-    `target_center`, both [outputs], is in its own unit. `report` tells in one line each what was
-    dropped or changed.
-    """
-
-    name: str
-    kind: Kind
-    shape: tuple[int, ...]
-    labels: tuple[str, ...]
-    train: Split
-    validation: Split
-    test: Split
-    target_center: Vector
-    target_scale: Vector
-    split_seed: int
-    data_hash: str
-    report: tuple[str, ...]
-
-    @property
-    def outputs(self) -> int:
-        """Number of classes, or of targets of a regression."""
-        return len(self.labels)
-
-    @property
-    def rows(self) -> int:
-        """Number of rows in all splits together."""
-        return len(self.train) + len(self.validation) + len(self.test)
-
-    def task(self) -> Task:
-        """The task of minimising the best `validation_loss`: the validation log loss, or the
-        validation mean squared error of standardised targets."""
-        what = "classes" if self.kind == "classification" else "target columns"
-        return Task(
-            self.name,
-            metric="validation_loss",
-            direction="minimize",
-            measure="best",
-            metafeatures=metafeatures(
-                self.kind,
-                self.rows,
-                self.train.inputs.flatten(1).numpy(),
-                self.train.targets.numpy(),
-            ),
-            data_hash=self.data_hash,
-            description=(
-                f"{self.kind}, {self.outputs} {what}, {self.rows} rows, inputs {self.shape}"
-            ),
-        )
 
 
 def load(

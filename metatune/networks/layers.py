@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 
 import torch
 from torch import nn
-from torch.nn.utils import skip_init
 
 from metatune.networks.settings import Settings
 
@@ -43,7 +42,8 @@ class Dropout(nn.Module):
         """The inputs, in training with some of them dropped: [batch, *shape]."""
         if not self.training:
             return x
-        return torch.where(self.uniforms < self.rate, 0.0, x / (1.0 - self.rate))
+        kept = (self.uniforms >= self.rate).to(x.dtype) / (1.0 - self.rate)
+        return x * kept
 
 
 class Embedding(nn.Module):
@@ -54,22 +54,35 @@ class Embedding(nn.Module):
         self.weight = nn.Parameter(torch.empty(count, width))
 
 
+class _Linear(nn.Linear):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """As torch's own, but outputs come first in memory: the gradients of many networks at
+        once then need no copies, which halves their time."""
+        if x.dim() != 2:
+            return super().forward(x)
+        if self.bias is None:
+            return torch.mm(self.weight, x.t()).t()
+        return torch.addmm(self.bias[:, None], self.weight, x.t()).t()
+
+    def reset_parameters(self) -> None:
+        """Leave them uninitialised: torch's own would use the global random generator."""
+
+
+class _Conv2d(nn.Conv2d):
+    def reset_parameters(self) -> None:
+        """Leave them uninitialised."""
+
+
 def linear(features: int, outputs: int, bias: bool = True) -> nn.Module:
     """A linear layer, uninitialised."""
-    layer: nn.Module = skip_init(  # type: ignore[no-untyped-call]
-        nn.Linear, features, outputs, bias=bias
-    )
-    return layer
+    return _Linear(features, outputs, bias)
 
 
 def convolution(
     before: int, after: int, kernel: int, stride: int = 1, bias: bool = True
 ) -> nn.Module:
     """A convolution by an odd kernel, uninitialised; with stride 1 it keeps the size of images."""
-    layer: nn.Module = skip_init(  # type: ignore[no-untyped-call]
-        nn.Conv2d, before, after, kernel, stride=stride, padding=kernel // 2, bias=bias
-    )
-    return layer
+    return _Conv2d(before, after, kernel, stride, padding=kernel // 2, bias=bias)
 
 
 def check_images(settings: Settings, shape: Shape) -> None:

@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 import numpy.typing as npt
-from sklearn import metrics as sklearn_metrics
 
 Array = npt.NDArray[np.float64]
 Classes = npt.NDArray[np.int64]
@@ -48,6 +47,8 @@ def classification_scores(logits: Array, classes: Classes) -> dict[str, float]:
     classes that appear among the right or the predicted ones. A class never predicted has
     precision 0, one absent from `classes` recall 0. All are NaN if a logit is not finite.
     """
+    from sklearn import metrics as sklearn_metrics  # slow to import: what only trains does without
+
     names = ("accuracy", "precision", "recall", "f1", "log_loss")
     if not np.isfinite(logits).all():
         return dict.fromkeys(names, math.nan)
@@ -64,6 +65,8 @@ def regression_scores(predicted: Array, targets: Array) -> dict[str, float]:
     The error is in the targets' unit. R² needs two rows, and is NaN for one; a constant target has
     R² 1 if predicted perfectly, else 0. Both are NaN if a prediction is not finite.
     """
+    from sklearn import metrics as sklearn_metrics
+
     if not np.isfinite(predicted).all():
         return {"rmse": math.nan, "r2": math.nan}
     r2 = sklearn_metrics.r2_score(targets, predicted) if len(targets) > 1 else math.nan

@@ -18,7 +18,7 @@ import torch
 from metatune.errors import ConfigurationError
 from metatune.networks import checkpoints
 from metatune.networks.checkpoints import Tensors, under
-from metatune.networks.data import Dataset
+from metatune.networks.dataset import Dataset
 from metatune.networks.program import BUFFER, WEIGHTS, Program
 from metatune.networks.stacked_training import StackedTraining
 from metatune.networks.training import Scores, Training, epoch_scores, threads_of_torch
@@ -26,7 +26,7 @@ from metatune.parameters import Value
 
 _logger = logging.getLogger(__name__)
 
-# How many are computed as one is doubled while that saves this share of the time of each.
+# More are computed as one only if that saves this share of the time of each.
 _LEAST_GAIN = 0.03
 # Seconds of training left that repay a compilation, which takes 10 to 30 seconds.
 _REPAID = 60.0
@@ -167,6 +167,7 @@ class Population:
         with threads_of_torch(self.threads):
             self._decide()
             losses, predicted = self._epoch()
+            self.compiled = self._stacked.program.compiled_for > 0
         return {
             number: epoch_scores(training.epoch, loss, outputs.numpy(), self.dataset)
             for (number, training), loss, outputs in zip(
@@ -181,8 +182,8 @@ class Population:
             part = self._part(start)
             before, trainings = self._copied(part), list(self._trainings.values())[part]
             try:
-                losses.append(self._stacked.train(self._part_of(part), trainings, self._batches))
-                predicted.append(self._stacked.predict(self._part_of(part)))
+                loss = self._stacked.train(self._part_of(part), trainings, self._batches)
+                outputs = self._stacked.predict(self._part_of(part))
             except (RuntimeError, MemoryError) as error:
                 if not _is_out_of_memory(error) or part.stop - start == 1:
                     raise
@@ -191,6 +192,8 @@ class Population:
                 self.at_once = (part.stop - start) // 2
                 _logger.warning("out of memory: %d are computed as one from now on", self.at_once)
                 continue
+            losses.append(loss)
+            predicted.append(outputs)
             start = part.stop
         return torch.cat(losses).cpu(), torch.cat(predicted)
 
@@ -200,12 +203,12 @@ class Population:
         return slice(start, start + math.ceil(remaining / math.ceil(remaining / most)))
 
     def _fastest(self) -> tuple[int, float]:
-        """How many members are best computed as one, found by trying 1, 2, 4, ... as long as that
-        saves time, and how long a batch of one of them then takes."""
+        """How many members are best computed as one, found by trying 1, 2, 4, ... until that has
+        cost time twice, and how long a batch of one of them then takes."""
         trainings = list(self._trainings.values())
         most = min(len(trainings), self._stacked.fitting(self._copied(slice(0, 1)), trainings[0]))
-        best, fastest, count = 1, math.inf, 1
-        while True:
+        best, fastest, count, worse = 1, math.inf, 1, 0
+        while worse < 2:
             part = slice(0, count)
             try:
                 seconds = self._stacked.seconds(self._copied(part), trainings[part]) / count
@@ -213,9 +216,11 @@ class Population:
                 if not _is_out_of_memory(error) or count == 1:
                     raise
                 break
+            # Two at once often take longer than one alone, and four less.
+            worse = worse + 1 if count > 2 and seconds > fastest else 0
             if seconds < fastest * (1.0 - _LEAST_GAIN):
                 best, fastest = count, seconds
-            if seconds > fastest * (1.0 + _LEAST_GAIN) or count == most:
+            if count == most:
                 break
             count = min(2 * count, most)
         return best, fastest
@@ -239,7 +244,7 @@ class Population:
         compiled = self._stacked.seconds(self._copied(part), trainings) / part.stop
         if compiled > seconds:
             program.interpret()
-        return compiled <= seconds
+        return program.compiled_for > 0
 
     def _part_of(self, part: slice) -> Tensors:
         """The state of some members, as views."""

@@ -15,7 +15,7 @@ from metatune.networks.checkpoints import Tensors, prefixed, under
 from metatune.networks.layers import Dropout, Shape
 from metatune.networks.losses import Loss
 from metatune.networks.uniforms import uniforms
-from metatune.networks.updates import STATES, StackedUpdate, UpdateRule
+from metatune.networks.updates import STATES, Update, UpdateRule
 
 _logger = logging.getLogger(__name__)
 
@@ -43,8 +43,7 @@ class Batch:
 class Program:
     """What K networks like `network` compute, trained by rules like `rule`.
 
-    A state is a dict of tensors, a row for each of the K; see the names above. One network is
-    computed as it would be alone, more are stacked.
+    A state is a dict of tensors, a row for each of the K; see the names above.
     """
 
     def __init__(self, network: nn.Module, loss: Loss, rule: UpdateRule) -> None:
@@ -53,11 +52,9 @@ class Program:
         self._shapes = {name: parameter.shape for name, parameter in parameters.items()}
         self._sizes = [parameter.numel() for parameter in parameters.values()]
         # Where dropout looks for its uniforms, and their shape for one input.
-        self._sites: dict[str, Shape] = {
-            f"{name}.uniforms": module.shape
-            for name, module in network.named_modules()
-            if isinstance(module, Dropout)
-        }
+        found = {n: m for n, m in network.named_modules() if isinstance(m, Dropout)}
+        self._dropouts = list(found.values())
+        self._sites: dict[str, Shape] = {f"{n}.uniforms": m.shape for n, m in found.items()}
         # Where in a state the dropout rates stand.
         self.rates = [f"{BUFFER}/{site.removesuffix('uniforms')}rate" for site in self._sites]
         self._compiled: Callable[..., torch.Tensor] | None = None
@@ -80,11 +77,12 @@ class Program:
             for (name, shape), part in zip(self._shapes.items(), parts, strict=True)
         }
 
-    def step(
-        self, state: Mapping[str, torch.Tensor], update: StackedUpdate, batch: Batch
-    ) -> torch.Tensor:
+    def step(self, state: Mapping[str, torch.Tensor], update: Update, batch: Batch) -> torch.Tensor:
         """Train each network on a batch of its own, changing `state` in place; losses [K]."""
         self._network.train()
+        for dropout in self._dropouts:
+            dropout.train(batch.streams is not None)
+        update.prepare(batch.rates, state[UPDATES].add_(1))
         if self._compiled is not None and len(batch.inputs) == self.compiled_for:
             try:
                 losses: torch.Tensor = self._compiled(state, update, batch)
@@ -137,22 +135,18 @@ class Program:
         return 2 * sum(kept.values()) + 10 * 8 * sum(self._sizes)
 
     def _step(
-        self, state: Mapping[str, torch.Tensor], update: StackedUpdate, batch: Batch
+        self, state: Mapping[str, torch.Tensor], update: Update, batch: Batch
     ) -> torch.Tensor:
         buffers = self._buffers(state, batch)
         weights = state[WEIGHTS].detach().requires_grad_()
-        if len(weights) == 1:
-            one = batch.inputs[0], batch.targets[0], batch.parameters[0]
-            losses = self._loss_of(weights[0], _first(buffers), *one)[None]
-        else:
-            stacked = batch.inputs, batch.targets, batch.parameters
-            losses = torch.func.vmap(self._loss_of)(weights, buffers, *stacked)
+        stacked = batch.inputs, batch.targets, batch.parameters
+        losses = torch.func.vmap(self._loss_of)(weights, buffers, *stacked)
         (gradients,) = torch.autograd.grad(losses.sum(), weights)
-        self._update(state, update, gradients, batch.rates)
+        self._update(state, update, gradients)
         return losses.detach()
 
     def _traced_step(
-        self, state: Mapping[str, torch.Tensor], update: StackedUpdate, batch: Batch
+        self, state: Mapping[str, torch.Tensor], update: Update, batch: Batch
     ) -> torch.Tensor:
         """The same in the form that torch.compile takes whole; not compiled it is slower."""
         buffers = self._buffers(state, batch)
@@ -161,7 +155,7 @@ class Program:
         gradients: torch.Tensor
         losses: torch.Tensor
         gradients, losses = both(state[WEIGHTS], buffers, *stacked)
-        self._update(state, update, gradients, batch.rates)
+        self._update(state, update, gradients)
         return losses
 
     def _buffers(self, state: Mapping[str, torch.Tensor], batch: Batch) -> Tensors:
@@ -175,15 +169,9 @@ class Program:
         return buffers
 
     def _update(
-        self,
-        state: Mapping[str, torch.Tensor],
-        update: StackedUpdate,
-        gradients: torch.Tensor,
-        rates: torch.Tensor,
+        self, state: Mapping[str, torch.Tensor], update: Update, gradients: torch.Tensor
     ) -> None:
-        updates = state[UPDATES].add_(1)
-        states = [state[f"{STATE}/{name}"] for name in self._states]
-        update(state[WEIGHTS], gradients, states, rates, updates)
+        update(state[WEIGHTS], gradients, [state[f"{STATE}/{name}"] for name in self._states])
 
     def _outputs(
         self, weights: torch.Tensor, buffers: Mapping[str, torch.Tensor], inputs: torch.Tensor

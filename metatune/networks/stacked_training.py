@@ -9,14 +9,15 @@ from typing import Any
 import psutil
 import torch
 
-from metatune.networks.checkpoints import Tensors
-from metatune.networks.data import Dataset
-from metatune.networks.program import WEIGHTS, Batch, Program
+from metatune.networks.checkpoints import Tensors, under
+from metatune.networks.dataset import Dataset
+from metatune.networks.program import BUFFER, STATE, UPDATES, WEIGHTS, Batch, Program
 from metatune.networks.training import CHUNK, Training
-from metatune.networks.updates import StackedUpdate
+from metatune.networks.updates import RowwiseUpdate, StackedUpdate, Update
 
-_MEASURED_SECONDS = 0.02
+_MEASURED_SECONDS = 0.01
 _MEASURED_BATCHES = 8
+_READINGS = 3
 
 
 class StackedTraining:
@@ -33,8 +34,9 @@ class StackedTraining:
     def train(self, state: Tensors, trainings: Sequence[Training], batches: int) -> torch.Tensor:
         """The first `batches` of the present epoch of each of `trainings`, a row of `state` for
         each, which is changed in place; their mean losses [K]."""
-        rules, norms = [t.rule for t in trainings], [t.gradient_norm for t in trainings]
-        update = StackedUpdate(rules, norms, state[WEIGHTS])
+        if len(trainings) == 1 and self._device.type == "cpu":
+            return self._train_alone(state, trainings[0], batches)
+        update = self._update(state[WEIGHTS], trainings)
         parameters = self._tensor([t.loss.parameter for t in trainings])
         rates = self._tensor(
             [[[t.learning_rate_at(t.epoch, i)] for t in trainings] for i in range(batches)]
@@ -51,22 +53,44 @@ class StackedTraining:
             total += self.program.step(state, update, batch)
         return total / batches
 
+    def _train_alone(self, state: Tensors, training: Training, batches: int) -> torch.Tensor:
+        """The same for one network, by the plain loop."""
+        row = {name: tensor[0] for name, tensor in state.items()}
+        named = {kind: self.program.named(kept) for kind, kept in under(STATE, row).items()}
+        weights = self.program.named(row[WEIGHTS])
+        if training.rule.name != "sgd":
+            # Torch counts for each parameter by itself.
+            named["step"] = {name: row[UPDATES][0].clone() for name in weights}
+        training.use(weights, under(BUFFER, row), named)
+        loss = training.train(batches)
+        row[UPDATES] += batches
+        return torch.tensor([loss], dtype=self._dtype)
+
+    def _update(self, weights: torch.Tensor, trainings: Sequence[Training]) -> Update:
+        rules, norms = [t.rule for t in trainings], [t.gradient_norm for t in trainings]
+        if self._device.type == "cpu" and self.program.compiled_for != len(trainings):
+            return RowwiseUpdate(rules, norms, weights)
+        return StackedUpdate(rules, norms, weights)
+
     def predict(self, state: Tensors) -> torch.Tensor:
         """Outputs [K, rows, outputs] for the validation rows, in float64."""
-        chunks = torch.split(self._validated, max(1, CHUNK // len(state[WEIGHTS])))
+        chunks = torch.split(self._validated, CHUNK)
         outputs = [self.program.predict(state, chunk) for chunk in chunks]
         return torch.cat(outputs, dim=1).double().cpu()
 
     def seconds(self, state: Tensors, trainings: Sequence[Training]) -> float:
         """How long a batch takes: of processor time, if that is what computes. `state` changes."""
         clock = time.process_time if self._device.type == "cpu" else self._synchronised
-        batches = min(trainings[0].batches, _MEASURED_BATCHES)
+        start = clock()
         self.train(state, trainings, 1)  # the first one is slower
-        start, count = clock(), 0
-        while clock() - start < _MEASURED_SECONDS:
+        many = clock() - start < _MEASURED_SECONDS
+        batches = min(trainings[0].batches, _MEASURED_BATCHES) if many else 1
+        readings = []
+        for _ in range(_READINGS):
+            start = clock()
             self.train(state, trainings, batches)
-            count += batches
-        return (clock() - start) / count
+            readings.append((clock() - start) / batches)
+        return min(readings)
 
     def fitting(self, state: Tensors, training: Training) -> int:
         """How many networks like the one of `state` [1, ...] fit into the memory that is free."""

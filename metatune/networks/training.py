@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from torch import nn
 from metatune.networks import checkpoints, metrics
 from metatune.networks.architectures import build
 from metatune.networks.checkpoints import Tensors, prefixed, under
-from metatune.networks.data import Dataset
+from metatune.networks.dataset import Dataset
 from metatune.networks.initializers import initialize
 from metatune.networks.layers import Dropout
 from metatune.networks.losses import loss
@@ -32,7 +33,7 @@ from metatune.parameters import Value
 from metatune.trial import derive_seed
 
 _INITIALIZATION, _ORDER, _DROPOUT = range(3)  # what a generator is for
-CHUNK = 4096  # rows predicted at once
+CHUNK = 256  # rows predicted at once, by populations for each member: rounding depends on it
 
 Scores = dict[str, float]
 
@@ -74,7 +75,6 @@ class Training:
         self.schedule = schedule(settings)
         self.learning_rate = settings.number("learning_rate", 0.0)
         self.rule = UpdateRule.read(settings)
-        self.optimizer = self.rule.optimizer(self.network.parameters())
         clips = settings.flag("gradient_clipping")
         self.gradient_norm = settings.number("gradient_norm", 0.0) if clips else math.inf
         settings.check_all_read()
@@ -83,11 +83,16 @@ class Training:
         self.best_loss = math.inf
         self.best_weights: Tensors = {}
 
+    @cached_property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """Torch's optimizer of the network."""
+        return self.rule.optimizer(self.network.parameters())
+
     def step(self) -> Scores:
         """Train one epoch, and score it on the validation rows, see `epoch_scores`."""
         self.epoch += 1
         with threads_of_torch(self.threads):
-            train_loss = self._train()
+            train_loss = self.train(self.batches)
             weights = self.network.state_dict()
             predicted = self._predict(self.dataset.validation.inputs, weights)
         scores = epoch_scores(self.epoch, train_loss, predicted, self.dataset)
@@ -100,6 +105,16 @@ class Training:
         """Train up to epoch `epochs`, all of them if not given; the scores of each."""
         last = self.epochs if epochs is None else epochs
         return [self.step() for _ in range(self.epoch, last)]
+
+    def use(self, weights: Tensors, buffers: Tensors, states: Mapping[str, Tensors]) -> None:
+        """Train these tensors, in place, instead of its own: weights and buffers by name, and
+        each of the optimizer's states by that of its weight."""
+        for name, parameter in self.network.named_parameters():
+            parameter.data = weights[name]
+            self.optimizer.state[parameter] = {kind: of[name] for kind, of in states.items()}
+        for name, buffer in buffers.items():
+            module, _, leaf = name.rpartition(".")
+            setattr(self.network.get_submodule(module), leaf, buffer)
 
     def test_scores(self) -> Scores:
         """Scores on the test rows (see `metrics`), with the weights of the best validation epoch;
@@ -150,15 +165,15 @@ class Training:
         self.epoch, self.best_epoch = scalars["epoch"], scalars["best_epoch"]
         self.best_loss = math.inf if scalars["best_loss"] is None else scalars["best_loss"]
 
-    def _train(self) -> float:
-        """One epoch; the mean loss of its batches."""
+    def train(self, batches: int) -> float:
+        """Train the first `batches` of the present epoch; their mean loss."""
         inputs = self.dataset.train.inputs.to(self.dtype)
         targets = self.dataset.train.targets
         self.network.train()
         dropouts = [m for m in self.network.modules() if isinstance(m, Dropout) and m.rate > 0]
         streams = self.dropout_stream(self.epoch)[None]
         total = torch.zeros((), dtype=self.dtype)
-        for index, rows in enumerate(self.order(self.epoch)):
+        for index, rows in enumerate(self.order(self.epoch)[:batches]):
             for site, dropout in enumerate(dropouts):
                 shape = (len(rows), *dropout.shape)
                 dropout.uniforms = uniforms(streams, index, site, math.prod(shape)).view(shape)
@@ -171,7 +186,7 @@ class Training:
                 nn.utils.clip_grad_norm_(self.network.parameters(), self.gradient_norm)
             self.optimizer.step()
             total += batch_loss.detach()
-        return float(total) / self.batches
+        return float(total) / batches
 
     @torch.no_grad()
     def _predict(self, inputs: torch.Tensor, weights: Tensors) -> Array:

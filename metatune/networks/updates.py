@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import nn
@@ -56,11 +58,105 @@ class UpdateRule:
         return kind(parameters, betas=betas, weight_decay=self.weight_decay, fused=True)
 
 
-class StackedUpdate:
-    """The update of K networks by rules of one name, each with its own hyperparameters.
+class Update(Protocol):
+    """How the weights of K networks change in one step, each by a rule of its own."""
 
-    `limits` are the gradient norms [K] that members are clipped to, infinite for none.
+    def prepare(self, rates: torch.Tensor, steps: torch.Tensor) -> None:
+        """Take in learning rates [K, 1], and how many updates each network has had with the
+        coming one [K, 1]."""
+        ...
+
+    def __call__(
+        self, weights: torch.Tensor, gradients: torch.Tensor, states: Sequence[torch.Tensor]
+    ) -> None:
+        """Change weights [K, P] and states, each [K, P], in place, by gradients [K, P]."""
+        ...
+
+
+class RowwiseUpdate:
+    """The update of K networks by rules of one name, row by row.
+
+    On a processor each row then stays in its cache, and rounds as torch's own optimizer rounds.
+    `limits` are the gradient norms [K] that members are clipped to, infinite for none. For use on
+    the same tensors again and again.
     """
+
+    def __init__(self, rules: Sequence[UpdateRule], limits: Sequence[float], like: torch.Tensor):
+        self._rules = rules
+        clips = min(limits) < math.inf
+        self._limits = torch.tensor(limits, dtype=like.dtype)[:, None] if clips else None
+        self._rows: list[tuple[torch.Tensor, list[torch.Tensor], torch.Tensor]] = []
+
+    def prepare(self, rates: torch.Tensor, steps: torch.Tensor) -> None:
+        """See Update."""
+        self._rates, self._steps = rates[:, 0].tolist(), steps
+
+    def __call__(
+        self, weights: torch.Tensor, gradients: torch.Tensor, states: Sequence[torch.Tensor]
+    ) -> None:
+        """See Update."""
+        if self._limits is not None:
+            gradients = clipped(gradients, self._limits)
+        if not self._rows:
+            kept = zip(*(state.unbind() for state in states), strict=True)
+            rows = zip(weights.unbind(), kept, self._steps[:, 0].unbind(), strict=True)
+            self._rows = [(weight, list(state), step) for weight, state, step in rows]
+        lines = zip(self._rules, self._rows, gradients.unbind(), self._rates, strict=True)
+        for rule, (weight, state, step), gradient, rate in lines:
+            _update_row(rule, weight, gradient, state, step, rate)
+
+
+def _update_row(
+    rule: UpdateRule,
+    weight: torch.Tensor,
+    gradient: torch.Tensor,
+    state: list[torch.Tensor],
+    step: torch.Tensor,
+    rate: float,
+) -> None:
+    """By the kernels that torch.optim calls with `fused=True`."""
+    if rule.name == "sgd":
+        torch._fused_sgd_(
+            [weight],
+            [gradient],
+            state if rule.momentum > 0.0 else [],
+            weight_decay=rule.weight_decay,
+            momentum=rule.momentum,
+            lr=rate,
+            dampening=0.0,
+            nesterov=rule.nesterov,
+            maximize=False,
+            is_first_step=False,
+        )
+        return
+    kernel = torch._fused_adam_ if rule.name == "adam" else torch._fused_adamw_
+    kernel(
+        [weight],
+        [gradient],
+        state[:1],
+        state[1:],
+        [],
+        [step],
+        lr=rate,
+        beta1=rule.beta1,
+        beta2=rule.beta2,
+        weight_decay=rule.weight_decay,
+        eps=_EPSILON,
+        amsgrad=False,
+        maximize=False,
+    )
+
+
+def clipped(gradients: torch.Tensor, limits: torch.Tensor) -> torch.Tensor:
+    """Gradients [K, P] scaled down to norms of at most `limits` [K, 1], as
+    torch.nn.utils.clip_grad_norm_ does."""
+    norms: torch.Tensor = torch.linalg.vector_norm(gradients, dim=1, keepdim=True)
+    factors = (limits / (norms + 1e-6)).clamp(max=1.0)
+    return gradients * factors
+
+
+class StackedUpdate:
+    """The same by operations on all rows at once, which can be compiled."""
 
     def __init__(self, rules: Sequence[UpdateRule], limits: Sequence[float], like: torch.Tensor):
         self.name = rules[0].name
@@ -77,37 +173,29 @@ class StackedUpdate:
         self._clips = bool((self._limits < torch.inf).any())
         self._looks_ahead = bool(self._nesterov.any())
 
-    def __call__(
-        self,
-        weights: torch.Tensor,
-        gradients: torch.Tensor,
-        states: Sequence[torch.Tensor],
-        rates: torch.Tensor,
-        steps: torch.Tensor,
-    ) -> None:
-        """Change weights [K, P] and `states`, each [K, P], in place.
+    def prepare(self, rates: torch.Tensor, steps: torch.Tensor) -> None:
+        """See Update; a compiled update would compute these columns again for every weight."""
+        self._rates, self._left = rates, 1.0 - rates * self._decay
+        self._size = rates / (1.0 - self._beta1**steps)
+        self._root = (1.0 - self._beta2**steps).sqrt()
 
-        `rates` [K, 1] are learning rates, `steps` [K, 1] how many updates each member has had with
-        this one.
-        """
-        if self._clips:  # as torch.nn.utils.clip_grad_norm_
-            norms = torch.linalg.vector_norm(gradients, dim=1, keepdim=True)
-            gradients = gradients * (self._limits / (norms + 1e-6)).clamp(max=1.0)
+    def __call__(
+        self, weights: torch.Tensor, gradients: torch.Tensor, states: Sequence[torch.Tensor]
+    ) -> None:
+        """See Update."""
+        if self._clips:
+            gradients = clipped(gradients, self._limits)
         if self.name == "adamw":
-            weights.mul_(1.0 - rates * self._decay)
+            weights.mul_(self._left)
         else:
             gradients = gradients + weights * self._decay
         if self.name == "sgd":
-            self._descend(weights, gradients, states[0], rates)
+            self._descend(weights, gradients, states[0])
         else:
-            self._adapt(weights, gradients, states, rates, steps)
+            self._adapt(weights, gradients, states)
 
     def _descend(
-        self,
-        weights: torch.Tensor,
-        gradients: torch.Tensor,
-        velocity: torch.Tensor,
-        rates: torch.Tensor,
+        self, weights: torch.Tensor, gradients: torch.Tensor, velocity: torch.Tensor
     ) -> None:
         """Stochastic gradient descent with momentum (Sutskever et al. 2013)."""
         velocity.mul_(self._momentum).add_(gradients)
@@ -115,20 +203,14 @@ class StackedUpdate:
         if self._looks_ahead:
             ahead = gradients + velocity * self._momentum
             direction = torch.where(self._nesterov, ahead, velocity)
-        weights.sub_(direction * rates)
+        weights.sub_(direction * self._rates)
 
     def _adapt(
-        self,
-        weights: torch.Tensor,
-        gradients: torch.Tensor,
-        states: Sequence[torch.Tensor],
-        rates: torch.Tensor,
-        steps: torch.Tensor,
+        self, weights: torch.Tensor, gradients: torch.Tensor, states: Sequence[torch.Tensor]
     ) -> None:
         """Adam (Kingma & Ba 2015, algorithm 1), decayed before or by its gradient."""
         average, squares = states
         average.lerp_(gradients, 1.0 - self._beta1)
         squares.mul_(self._beta2).addcmul_(gradients * (1.0 - self._beta2), gradients)
-        root = (1.0 - self._beta2**steps).sqrt()
-        size = rates / (1.0 - self._beta1**steps)
-        weights.addcdiv_(average * size, squares.sqrt().div_(root).add_(_EPSILON), value=-1.0)
+        spread = squares.sqrt().div_(self._root).add_(_EPSILON)
+        weights.addcdiv_(average * self._size, spread, value=-1.0)

@@ -18,8 +18,11 @@ from typing import Any, SupportsFloat
 from metatune.optimizers.optimizer import MetaOptimizer
 from metatune.optimizers.pruning import Pruner
 from metatune.orchestration.group_commit import GroupCommit
+from metatune.parameters import Value
 from metatune.study import Study
-from metatune.trial import Checkpoint, Report, Trial, TrialState, derive_seed
+from metatune.trial import Checkpoint, Report, Suggestion, Trial, TrialState, derive_seed
+
+Ending = tuple[TrialState, str | None]  # how a trial ends, and why where it fails
 
 
 class Coordinator:
@@ -49,7 +52,7 @@ class Coordinator:
         self._loaded = {trial.id: trial.revision for trial in trials}
         for trial in sorted(trials, key=lambda trial: trial.number):
             while len(self.trials) < trial.number:  # its record was damaged: propose it anew
-                self._keep(self._propose())
+                self._keep(self._trial(self.suggest()))
             self._keep(trial if trial.state.finished else _cut_back(trial))
         self._again = deque(t.number for t in self.trials if not t.state.finished)
         self._done: set[int] = set()
@@ -66,12 +69,30 @@ class Coordinator:
             return None
         if self._again:
             return self.trials[self._again.popleft()]
-        if len(self.trials) >= self.study.trials:
+        if self.remaining() == 0:
             return None
         self._commits.flush()  # nothing is proposed from that could still be lost
-        trial = self._propose()
+        return self.add(self.suggest())
+
+    def remaining(self) -> int:
+        """How many trials may still be proposed."""
+        return max(0, self.study.trials - len(self.trials))
+
+    def suggest(self, given: Mapping[str, Value] = {}) -> Suggestion:
+        """What to try next, with the values in `given` fixed; nothing is recorded."""
+        return self._optimizer.suggest(self.study, self._inward, 1, self.study.seed, given)[0]
+
+    def add(self, suggestion: Suggestion, population: str | None = None) -> Trial:
+        """A trial of what was suggested last, recorded as running in `population`."""
+        trial = self._trial(suggestion, population)
         self._record(trial)
         return trial
+
+    def assign(self, number: int, population: str) -> Trial:
+        """Note that trial `number` is a member of `population`; the trial as it is then."""
+        trial = self.trials[number]
+        self._record(replace(trial, population=population, revision=trial.revision + 1))
+        return self.trials[number]
 
     def report(self, number: int, step: int, metrics: Mapping[str, Any], seconds: float) -> bool:
         """Take in what trial `number` measured at `step`; True if it must stop now.
@@ -79,24 +100,72 @@ class Coordinator:
         The trial fails where the metric is missing or no finite number, or the step is no whole
         number from 0. A step that is not beyond the last one is old news.
         """
-        trial = self.trials[number]
-        if trial.state.finished:
+        before = self.trials[number]
+        if before.state.finished:
             return True
-        if trial.curve and isinstance(step, Integral) and step <= trial.step:
-            return False
-        problem = self._problem(metrics, step)
-        if problem:
+        problem = self.observe(number, step, metrics, seconds)
+        if problem is not None:
             self.fail(number, problem)
             return True
-        report = Report(int(step), _number(metrics[self.study.task.metric]), seconds)
-        trial = replace(trial, curve=(*trial.curve, report), cost=seconds)
-        self._keep(trial)
-        if self._pruner.should_prune(self._inward[number], self._inward):
+        trial = self.trials[number]
+        if trial is before:
+            return False
+        if self.should_prune(number):
             self._end(number, TrialState.PRUNED)
             return True
         if step > 1 and step & (step - 1) == 0:  # a running curve is worth a record now and then
             self._record(replace(trial, revision=trial.revision + 1))
         return False
+
+    def observe(
+        self, number: int, step: int, metrics: Mapping[str, Any], seconds: float
+    ) -> str | None:
+        """Take in a report, or say why the trial has to fail for it; nothing is recorded."""
+        trial = self.trials[number]
+        if trial.curve and isinstance(step, Integral) and step <= trial.step:
+            return None
+        problem = self._problem(metrics, step)
+        if problem is None:
+            report = Report(int(step), _number(metrics[self.study.task.metric]), seconds)
+            self._keep(replace(trial, curve=(*trial.curve, report), cost=seconds))
+        return problem
+
+    def should_prune(self, number: int) -> bool:
+        """Whether trial `number` is to stop after its last report, by all that is known now."""
+        return self._pruner.should_prune(self._inward[number], self._inward)
+
+    def commit(
+        self,
+        endings: Mapping[int, Ending],
+        saved: Mapping[int, str],
+        training: Mapping[str, Any],
+    ) -> None:
+        """Record together, all or nothing, how some trials ended and from which folders others
+        can be resumed at their last step; durable when this returns.
+
+        `training` is added to what is known of how they were trained.
+        """
+        changed = [
+            replace(self._ended(number, *ending), checkpoint=None)  # its folder is deleted next
+            for number, ending in endings.items()
+        ]
+        for number, path in saved.items():
+            trial = self.trials[number]
+            last = trial.curve[-1]
+            checkpoint = Checkpoint(path, last.step, last.seconds)
+            changed.append(replace(trial, checkpoint=checkpoint, revision=trial.revision + 1))
+        changed = [replace(t, training={**t.training, **training}) for t in changed]
+        for trial in changed:
+            self._keep(trial)
+        self._commits.record(*changed)
+        self._commits.flush()
+
+    def annotate(self, number: int, **training: Any) -> None:
+        """Add to what is known of how a trial is trained; durable when this returns."""
+        trial = self.trials[number]
+        training = {**trial.training, **training}
+        self._record(replace(trial, training=training, revision=trial.revision + 1))
+        self._commits.flush()
 
     def checkpoint(self, number: int, path: str) -> None:
         """Note that trial `number` can be resumed from the folder `path` at its last step."""
@@ -168,11 +237,11 @@ class Coordinator:
             for trial in self.trials
         ]
 
-    def _propose(self) -> Trial:
+    def _trial(self, suggestion: Suggestion, population: str | None = None) -> Trial:
         study, number = self.study, len(self.trials)
-        suggestion = self._optimizer.suggest(study, self._inward, 1, study.seed)[0]
         seed = derive_seed(study.seed, number, 1)
-        return Trial(study.name, number, suggestion, seed, training=study.training)
+        training = study.training
+        return Trial(study.name, number, suggestion, seed, population=population, training=training)
 
     def _problem(self, metrics: Mapping[str, Any], step: int) -> str | None:
         metric = self.study.task.metric
@@ -185,20 +254,23 @@ class Coordinator:
         return None
 
     def _end(self, number: int, state: TrialState, error: str | None = None) -> None:
+        self._record(self._ended(number, state, error))
+
+    def _ended(self, number: int, state: TrialState, error: str | None) -> Trial:
+        """The trial as it is when it has ended, next of all in order."""
         trial = self.trials[number]
         value = self.study.task.value(trial.curve)
-        self._record(
-            replace(
-                trial,
-                state=state,
-                value=None if state is TrialState.FAILED else value,
-                error=error,
-                finished_index=self._next_index,
-                revision=trial.revision + 1,
-            )
-        )
+        index = self._next_index
         self._finished += 1
         self._next_index += 1
+        return replace(
+            trial,
+            state=state,
+            value=None if state is TrialState.FAILED else value,
+            error=error,
+            finished_index=index,
+            revision=trial.revision + 1,
+        )
 
     def _record(self, trial: Trial) -> None:
         self._keep(trial)

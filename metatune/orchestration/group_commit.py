@@ -30,13 +30,16 @@ class GroupCommit:
         self._thread = threading.Thread(target=self._run, name="metatune-commit", daemon=True)
         self._thread.start()
 
-    def record(self, trial: Trial) -> None:
-        """Take `trial` into the next commit; a later revision replaces one that still waits."""
+    def record(self, *trials: Trial) -> None:
+        """Take `trials` into the next commit, together; a later revision of a trial replaces one
+        that still waits."""
+        if not trials:
+            return
         with self._changed:
             self._raise_failure()
-            self._waiting[trial.id] = trial
+            self._waiting |= {trial.id: trial for trial in trials}
             self._recorded += 1
-            self._urgent |= trial.state.finished
+            self._urgent |= any(trial.state.finished for trial in trials)
             self._changed.notify_all()
 
     def flush(self) -> None:

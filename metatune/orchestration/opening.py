@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 
-from metatune.errors import StudyError
+from metatune.errors import InputError, StudyError
 from metatune.experience.store import ExperienceStore
 from metatune.optimizers.memory import Memory
 from metatune.optimizers.optimizer import MetaOptimizer
 from metatune.optimizers.pruning import Pruner
 from metatune.optimizers.transfer_model import Progress
+from metatune.orchestration.grouping import automatic_size
 from metatune.orchestration.learning import StoreMemory
 from metatune.orchestration.problem import Problem
 from metatune.study import Study
@@ -70,6 +71,39 @@ def open_study(
                 f"without; leave memory on, or give another name with --study"
             )
     return study, meta
+
+
+def population_size(
+    store: ExperienceStore,
+    problem: Problem,
+    name: str,
+    known: Sequence[Trial],
+    asked: int | None,
+    trials: int,
+) -> int:
+    """How many networks the study `name` trains as one program: as when it began; else as `asked`,
+    or by its budget.
+
+    Raises InputError where the trainable is the user's, and StudyError where the study has trials
+    made with another number.
+    """
+    if problem.dataset is None:
+        if asked not in (None, 1):
+            raise InputError(
+                f"population = {asked}: a trainable of your own trains one trial at a time; leave "
+                f"it out"
+            )
+        return 1
+    before = store.find_study(name) if known else None
+    if before is None:
+        return automatic_size(trials) if asked is None else asked
+    began = int(before.training.get("population", 1))
+    if asked not in (None, began):
+        raise StudyError(
+            f"study {name!r} was started with population = {began}, not {asked}; ask for the same "
+            f"again, or give another name with --study"
+        )
+    return began
 
 
 def record_study(store: ExperienceStore, study: Study, known: Sequence[Trial]) -> None:

@@ -111,11 +111,13 @@ def network_problem(
     )
 
 
-def fused(problem: Problem, size: int) -> Problem:
-    """The problem with `size` networks trained as one program; unchanged where that is 1."""
+def fused(problem: Problem, size: int, gpus: float) -> Problem:
+    """The problem with `size` networks trained as one program, on a GPU if they are given any;
+    unchanged where the size is 1."""
     if size == 1:
         return problem
-    return replace(problem, training={**problem.training, "engine": "fused", "population": size})
+    training = {**problem.training, "engine": "fused", "population": size}
+    return replace(problem, training=training | ({"device": "cuda"} if gpus else {}))
 
 
 def import_trainable(name: str) -> Any:

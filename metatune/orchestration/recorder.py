@@ -20,6 +20,7 @@ from ray.tune.result import (
 from ray.tune.utils import flatten_dict
 
 from metatune.orchestration.coordinator import Coordinator
+from metatune.orchestration.populations import Populations
 from metatune.orchestration.reuse import NOT_RESET
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
@@ -87,10 +88,34 @@ class ExperienceRecorder(Callback):
     def on_trial_error(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any
     ) -> None:
-        """The trial failed; Ray keeps the tracebacks in a file of the trial's, in colours."""
-        number = self._running[trial.trial_id]
-        error = _COLOURS.sub("", Path(trial.error_file).read_text(encoding="utf-8"))
+        """The trial failed."""
+        number, error = self._running[trial.trial_id], _error_of(trial)
         if NOT_RESET in error.rpartition("Failure # ")[2]:
             self._coordinator.hand_out_again(number)
         else:
-            self._coordinator.fail(number, error.strip())
+            self._coordinator.fail(number, error)
+
+
+class PopulationRecorder(Callback):
+    """Tells what became of the workers of populations; what their members show is told by them."""
+
+    def __init__(self, populations: Populations, running: Mapping[str, str]) -> None:
+        self._populations = populations
+        self._running = running
+
+    def on_trial_complete(
+        self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any
+    ) -> None:
+        """The worker has no members left, or had to stop."""
+        self._populations.leave(self._running[trial.trial_id])
+
+    def on_trial_error(
+        self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any
+    ) -> None:
+        """The worker was lost, or broke down, too often."""
+        self._populations.give_up(self._running[trial.trial_id], _error_of(trial))
+
+
+def _error_of(trial: TuneTrial) -> str:
+    """Why a trial failed; Ray keeps the tracebacks in a file of the trial's, in colours."""
+    return _COLOURS.sub("", Path(trial.error_file).read_text(encoding="utf-8")).strip()

@@ -6,7 +6,7 @@ import hashlib
 import logging
 import math
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -14,16 +14,22 @@ from typing import Any
 import ray
 from ray import tune
 from ray.tune.progress_reporter import TrialProgressCallback
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
 from metatune.errors import InputError
 from metatune.experience.store import ExperienceStore
+from metatune.networks.dataset import Dataset
 from metatune.orchestration.cluster import environment
 from metatune.orchestration.coordinator import Coordinator
-from metatune.orchestration.recorder import ExperienceRecorder
+from metatune.orchestration.mailbox import Service
+from metatune.orchestration.population_trainable import population_trainable
+from metatune.orchestration.populations import Populations
+from metatune.orchestration.recorder import ExperienceRecorder, PopulationRecorder
 from metatune.orchestration.reuse import is_reusable, resettable
 from metatune.orchestration.scheduler import MetaScheduler
-from metatune.orchestration.searcher import MetaSearch
+from metatune.orchestration.searcher import MetaSearch, PopulationSearch
 from metatune.trial import Trial
 
 _QUIET = {
@@ -35,11 +41,14 @@ _QUIET = {
     # Ray's own snapshots are never read: the store is what a search resumes from.
     "TUNE_GLOBAL_CHECKPOINT_S": str(10**9),
 }
+# How often a population goes on from its last snapshot after its worker was lost.
+_POPULATION_FAILURES = 3
 
 
 @dataclass(frozen=True)
 class Resources:
-    """What each trial gets, and how many run at a time (None: as many as fit the cluster)."""
+    """What each trial or population gets, and how many run at a time (None: as many as fit the
+    cluster)."""
 
     cpus: float = 1.0
     gpus: float = 0.0
@@ -92,6 +101,74 @@ def run(
     searcher = MetaSearch(coordinator, prepare) if prepare else MetaSearch(coordinator)
     scheduler = MetaScheduler(coordinator, searcher.running, store.filesystem, max_steps)
     recorder = ExperienceRecorder(coordinator, searcher.running)
+    _fit(
+        trainable,
+        resources,
+        run_folder(store, coordinator.study.name),
+        store,
+        search_alg=searcher,
+        scheduler=scheduler,
+        callbacks=[recorder, *callbacks],
+        # Each trial may be refused once by a process that cannot be reset.
+        samples=2 * coordinator.study.trials,
+        names=searcher.running,
+        max_failures=resources.max_failures,
+        is_over=coordinator.is_out_of_time,
+    )
+
+
+def run_populations(
+    populations: Populations,
+    dataset: Dataset,
+    store: ExperienceStore,
+    resources: Resources,
+    callbacks: Sequence[tune.Callback] = (),
+) -> None:
+    """Train populations on a data set until the coordinator is over or the user interrupts, as
+    `run` does with trials; `resources` are of a population."""
+    coordinator = populations.coordinator
+    searcher = PopulationSearch(populations)
+    folder = run_folder(store, coordinator.study.name)
+    with Service(populations.answer) as service:
+        try:
+            _fit(
+                population_trainable(
+                    dataset,
+                    dict(coordinator.study.training),
+                    service.mailbox,
+                    store.filesystem,
+                    f"{folder}/populations",
+                ),
+                resources,
+                folder,
+                store,
+                search_alg=searcher,
+                scheduler=FIFOScheduler(),
+                callbacks=[PopulationRecorder(populations, searcher.running), *callbacks],
+                samples=2 * coordinator.study.trials,
+                names=searcher.running,
+                max_failures=max(resources.max_failures, _POPULATION_FAILURES),
+                is_over=lambda: service.has_failed or coordinator.is_out_of_time(),
+            )
+        finally:
+            populations.close()
+
+
+def _fit(
+    trainable: Any,
+    resources: Resources,
+    folder: str,
+    store: ExperienceStore,
+    *,
+    search_alg: Searcher,
+    scheduler: TrialScheduler,
+    callbacks: Sequence[tune.Callback],
+    samples: int,
+    names: Mapping[str, object],
+    max_failures: int,
+    is_over: Callable[[], bool],
+) -> None:
+    """Run Ray Tune; `names` holds what each of Ray's trials is called, by its id."""
     reuses = is_reusable(trainable)
     if reuses:
         trainable = resettable(trainable)
@@ -99,22 +176,21 @@ def run(
         tuner = tune.Tuner(
             tune.with_resources(trainable, {"cpu": resources.cpus, "gpu": resources.gpus}),
             tune_config=tune.TuneConfig(
-                search_alg=searcher,
+                search_alg=search_alg,
                 scheduler=scheduler,
-                # Each trial may be refused once by a process that cannot be reset.
-                num_samples=2 * max(1, coordinator.study.trials),
+                num_samples=max(1, samples),
                 max_concurrent_trials=resources.fitting(),
                 reuse_actors=reuses,
-                trial_dirname_creator=lambda trial: str(searcher.running[trial.trial_id]),
+                trial_dirname_creator=lambda trial: str(names[trial.trial_id]),
             ),
             run_config=tune.RunConfig(
                 name=uuid.uuid4().hex[:12],
-                storage_path=run_folder(store, coordinator.study.name),
+                storage_path=folder,
                 storage_filesystem=store.filesystem,
-                callbacks=[recorder, _NoProgress(), *callbacks],
+                callbacks=[_NoProgress(), *callbacks],
                 checkpoint_config=tune.CheckpointConfig(num_to_keep=2, checkpoint_at_end=False),
-                failure_config=tune.FailureConfig(max_failures=resources.max_failures),
-                stop=_Deadline(coordinator),
+                failure_config=tune.FailureConfig(max_failures=max_failures),
+                stop=_Over(is_over),
                 verbose=0,
             ),
         )
@@ -136,17 +212,21 @@ class _NoProgress(TrialProgressCallback):
         """Print nothing."""
 
 
-class _Deadline(Stopper):
-    """Stops everything once time is up."""
+class _Over(Stopper):
+    """Stops everything once `is_over` says so."""
 
-    def __init__(self, coordinator: Coordinator) -> None:
-        self._coordinator = coordinator
+    def __init__(self, is_over: Callable[[], bool]) -> None:
+        self._is_over = is_over
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         return False
 
+    def __getstate__(self) -> dict[str, object]:
+        """Nothing: Ray Tune writes all it is given into a snapshot, which is never read."""
+        return {}
+
     def stop_all(self) -> bool:
-        return self._coordinator.is_out_of_time()
+        return self._is_over()
 
 
 @contextmanager

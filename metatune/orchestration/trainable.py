@@ -8,7 +8,7 @@ from typing import Any
 from ray import tune
 from ray.tune.result import SHOULD_CHECKPOINT
 
-from metatune.networks.data import Dataset
+from metatune.networks.dataset import Dataset
 from metatune.networks.training import Training
 from metatune.trial import Trial
 

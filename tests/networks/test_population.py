@@ -38,7 +38,7 @@ OTHERS: list[Config] = [
     },
     {
         "schedule": "cosine", "final_fraction": 0.1, "weight_decay": 1e-2,
-        "gradient_clipping": True, "gradient_norm": 0.5, "initializer": "kaiming",
+        "gradient_clipping": True, "gradient_norm": 0.3, "initializer": "kaiming",
         "initializer_gain": 0.8, "label_smoothing": 0.1, "dropout": 0.3,
     },
     {
@@ -185,6 +185,18 @@ def test_how_many_are_computed_as_one_changes_nothing_but_rounding(
     for number in parted.numbers:
         assert close(scores[number], expected[number], 1e-12)
     assert parted.at_once in ((1, 2, 4) if at_once is None else (at_once,))
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_one_at_a_time_is_the_plain_loop_to_the_bit(digits: Dataset, optimizer: str) -> None:
+    trained = members(RESNET, optimizer)
+    single = Population(digits, epochs=EPOCHS, at_once=1)
+    for member in trained:
+        single.enter(member)
+    alone = [Training(m.config, digits, m.seed, EPOCHS) for m in trained]
+    for _ in range(2):
+        scores = single.step()
+        assert [training.step() for training in alone] == list(scores.values())
 
 
 def test_too_little_memory_halves_what_is_computed_as_one(

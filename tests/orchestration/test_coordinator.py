@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metatune import Float, SearchSpace, Study, Task, Trial
@@ -119,6 +119,7 @@ def test_a_search_spends_its_budget_and_flips_the_direction_inside(
     assert store.trials() == trials
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 8), st.integers(0, 8)), max_size=4))
 def test_a_search_that_is_killed_goes_on_as_if_nothing_had_happened(
     kills: list[tuple[int, int]],

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from small_networks import SMALL
 
 from metatune import ExperienceStore, Trial
 from metatune.trial import TrialState
@@ -52,13 +53,19 @@ def test_killed_at_every_write_boundary_the_search_is_the_same(tmp_path: Path) -
     assert ExperienceStore(tmp_path / "killed").verify() == []
 
 
+CLASS = ["--task", "toy", "--trainable", "trainables:Class", "--trials", str(TRIALS)]
+CLASS += ["--max-steps", "9"]
+MEMBERS = 16
+POPULATIONS = ["--task", "iris", "--population", "4", "--trials", str(MEMBERS), "--epochs", "60"]
+
+
 class Driver:
     """`metatune search`, in a process that can be killed."""
 
-    def __init__(self, store: Path, space: Path, concurrency: int) -> None:
-        command = [sys.executable, "-m", "metatune", "search", str(space), "--task", "toy"]
-        command += ["--trainable", "trainables:Class", "--trials", str(TRIALS)]
-        command += ["--store", str(store), "--study", "s", "--optimizer", "tpe", "--max-steps", "9"]
+    def __init__(self, store: Path, space: Path, concurrency: int, options: list[str]) -> None:
+        # The command line, but for what populations measure.
+        command = [sys.executable, "small_networks.py", "search", str(space), *options]
+        command += ["--store", str(store), "--study", "s", "--optimizer", "tpe"]
         command += ["--concurrency", str(concurrency), "--json"]
         self.log = store.with_name("log.txt")
         with self.log.open("w") as log:
@@ -101,7 +108,7 @@ def test_killed_five_times_no_trial_is_lost_or_repeated(tmp_path: Path, concurre
     rng = random.Random(0)
     drivers, seen = [], dict[int, Trial]()
     for kill in range(5):
-        driver = Driver(store, space, concurrency)
+        driver = Driver(store, space, concurrency, CLASS)
         drivers.append(driver.process.pid)
         goal = len(ended(store)) + rng.randint(1, 6)
         end = time.monotonic() + 60
@@ -113,7 +120,7 @@ def test_killed_five_times_no_trial_is_lost_or_repeated(tmp_path: Path, concurre
         assert len(now) >= goal, f"no progress before kill {kill}"
         assert {number: now[number] for number in seen} == seen, "a finished trial changed"
         seen = now
-    Driver(store, space, concurrency).wait()
+    Driver(store, space, concurrency, CLASS).wait()
     final = ended(store)
     assert {number: final[number] for number in seen} == seen
     assert sorted(final) == list(range(TRIALS))
@@ -125,5 +132,32 @@ def test_killed_five_times_no_trial_is_lost_or_repeated(tmp_path: Path, concurre
         time.sleep(0.2)
     assert [ray_processes(pid) for pid in drivers] == [[]] * 5
     if concurrency == 1:
-        Driver(tmp_path / "undisturbed", space, 1).wait()
+        Driver(tmp_path / "undisturbed", space, 1, CLASS).wait()
         assert outcomes(store) == outcomes(tmp_path / "undisturbed")
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("kills", [2, pytest.param(5, marks=pytest.mark.slow)])
+def test_killed_with_populations_the_search_is_the_same(tmp_path: Path, kills: int) -> None:
+    space, store = tmp_path / "space.toml", tmp_path / "killed"
+    space.write_text(SMALL.to_toml())
+    rng = random.Random(0)
+    seen: dict[int, Trial] = {}
+    for kill in range(kills):
+        driver = Driver(store, space, 1, POPULATIONS)
+        goal, end = len(seen) + 1, time.monotonic() + 60
+        while len(ended(store)) < goal and time.monotonic() < end:
+            time.sleep(0.02)
+        time.sleep(rng.uniform(0, 0.5))
+        driver.kill()
+        now = ended(store)
+        assert len(now) >= goal, f"no progress before kill {kill}"
+        assert {number: now[number] for number in seen} == seen, "a finished trial changed"
+        seen = now
+    Driver(store, space, 1, POPULATIONS).wait()
+    final = ended(store)
+    assert sorted(final) == list(range(MEMBERS))
+    assert sorted(t.finished_index or 0 for t in final.values()) == list(range(MEMBERS))
+    Driver(tmp_path / "undisturbed", space, 1, POPULATIONS).wait()
+    assert outcomes(store) == outcomes(tmp_path / "undisturbed")
+    assert ExperienceStore(store).verify() == []
