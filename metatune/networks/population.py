@@ -1,8 +1,8 @@
 """Training many networks of one architecture as one program.
 
 What differs between members of a population is data of the program (hyperparameters, weights,
-buffers, random numbers), so that it is the same program for all. What a member becomes depends on
-nothing but itself: members may leave and enter at any epoch.
+buffers, random numbers), so that it is the same program for all. What a member becomes depends,
+but for rounding, on nothing but itself: members may leave and enter at any epoch.
 """
 
 from __future__ import annotations

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,7 +13,6 @@ from torch import nn
 from metatune.networks.checkpoints import Tensors, prefixed, under
 from metatune.networks.layers import Dropout, Shape
 from metatune.networks.losses import Loss
-from metatune.networks.uniforms import uniforms
 from metatune.networks.updates import STATES, Update, UpdateRule
 
 _logger = logging.getLogger(__name__)
@@ -28,16 +26,15 @@ WEIGHTS, UPDATES, BUFFER, STATE = "weights", "updates", "buffer", "state"
 class Batch:
     """What K networks take a step on: inputs and targets [K, batch, ...] and what belongs to it.
 
-    `parameters` [K] are the losses', `rates` [K, 1] the learning rates; `streams` [K, 2] key the
-    dropout (None: nothing is dropped) and `index`, an int32 scalar, is the number of the batch.
+    `parameters` [K] are the losses', `rates` [K, 1] the learning rates; `uniforms` are what dropout
+    looks at, by the names of `Program.sites`, empty where nothing is dropped.
     """
 
     inputs: torch.Tensor
     targets: torch.Tensor
     parameters: torch.Tensor
     rates: torch.Tensor
-    streams: torch.Tensor | None
-    index: torch.Tensor
+    uniforms: Tensors
 
 
 class Program:
@@ -54,16 +51,16 @@ class Program:
         # Where dropout looks for its uniforms, and their shape for one input.
         found = {n: m for n, m in network.named_modules() if isinstance(m, Dropout)}
         self._dropouts = list(found.values())
-        self._sites: dict[str, Shape] = {f"{n}.uniforms": m.shape for n, m in found.items()}
+        self.sites: dict[str, Shape] = {f"{n}.uniforms": m.shape for n, m in found.items()}
         # Where in a state the dropout rates stand.
-        self.rates = [f"{BUFFER}/{site.removesuffix('uniforms')}rate" for site in self._sites]
+        self.rates = [f"{BUFFER}/{site.removesuffix('uniforms')}rate" for site in self.sites]
         self._compiled: Callable[..., torch.Tensor] | None = None
         self.compiled_for = 0  # networks at once, if any
 
     def state(self, network: nn.Module, dtype: torch.dtype) -> Tensors:
         """The state [1, ...] of a network that was not trained yet."""
         weights = torch.cat([p.detach().reshape(-1) for p in network.parameters()])
-        buffers = {k: v for k, v in network.named_buffers() if k not in self._sites}
+        buffers = {k: v for k, v in network.named_buffers() if k not in self.sites}
         state = {WEIGHTS: weights, UPDATES: torch.zeros(1, dtype=dtype)}
         state |= prefixed(BUFFER, buffers)
         state |= prefixed(STATE, {name: torch.zeros_like(weights) for name in self._states})
@@ -81,7 +78,7 @@ class Program:
         """Train each network on a batch of its own, changing `state` in place; losses [K]."""
         self._network.train()
         for dropout in self._dropouts:
-            dropout.train(batch.streams is not None)
+            dropout.train(bool(batch.uniforms))
         update.prepare(batch.rates, state[UPDATES].add_(1))
         if self._compiled is not None and len(batch.inputs) == self.compiled_for:
             try:
@@ -137,7 +134,7 @@ class Program:
     def _step(
         self, state: Mapping[str, torch.Tensor], update: Update, batch: Batch
     ) -> torch.Tensor:
-        buffers = self._buffers(state, batch)
+        buffers = {**under(BUFFER, state), **batch.uniforms}
         weights = state[WEIGHTS].detach().requires_grad_()
         stacked = batch.inputs, batch.targets, batch.parameters
         losses = torch.func.vmap(self._loss_of)(weights, buffers, *stacked)
@@ -149,7 +146,7 @@ class Program:
         self, state: Mapping[str, torch.Tensor], update: Update, batch: Batch
     ) -> torch.Tensor:
         """The same in the form that torch.compile takes whole; not compiled it is slower."""
-        buffers = self._buffers(state, batch)
+        buffers = {**under(BUFFER, state), **batch.uniforms}
         both = torch.func.vmap(torch.func.grad_and_value(self._loss_of))
         stacked = batch.inputs, batch.targets, batch.parameters
         gradients: torch.Tensor
@@ -157,16 +154,6 @@ class Program:
         gradients, losses = both(state[WEIGHTS], buffers, *stacked)
         self._update(state, update, gradients)
         return losses
-
-    def _buffers(self, state: Mapping[str, torch.Tensor], batch: Batch) -> Tensors:
-        """The buffers of a state, and the uniforms of this batch."""
-        buffers = under(BUFFER, state)
-        if batch.streams is not None:
-            for site, (name, shape) in enumerate(self._sites.items()):
-                size = (*batch.inputs.shape[:2], *shape)
-                drawn = uniforms(batch.streams, batch.index, site, math.prod(size[1:]))
-                buffers[name] = drawn.view(size)
-        return buffers
 
     def _update(
         self, state: Mapping[str, torch.Tensor], update: Update, gradients: torch.Tensor

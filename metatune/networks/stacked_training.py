@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import psutil
@@ -13,11 +13,12 @@ from metatune.networks.checkpoints import Tensors, under
 from metatune.networks.dataset import Dataset
 from metatune.networks.program import BUFFER, STATE, UPDATES, WEIGHTS, Batch, Program
 from metatune.networks.training import CHUNK, Training
+from metatune.networks.uniforms import drawn
 from metatune.networks.updates import RowwiseUpdate, StackedUpdate, Update
 
 _MEASURED_SECONDS = 0.01
-_MEASURED_BATCHES = 8
-_READINGS = 3
+_MEASURED_BATCHES = 6
+_READINGS = 2
 
 
 class StackedTraining:
@@ -42,16 +43,22 @@ class StackedTraining:
             [[[t.learning_rate_at(t.epoch, i)] for t in trainings] for i in range(batches)]
         )
         orders = torch.stack([t.order(t.epoch) for t in trainings], dim=1).to(self._device)
-        streams = None
-        if any(bool((state[name] > 0.0).any()) for name in self.program.rates):
-            streams = torch.stack([t.dropout_stream(t.epoch) for t in trainings]).to(self._device)
         total = torch.zeros(len(trainings), dtype=self._dtype, device=self._device)
-        for index, rows in enumerate(orders[:batches]):
-            inputs, targets = self._inputs[rows], self._targets[rows]
-            number = torch.tensor(index, dtype=torch.int32, device=self._device)
-            batch = Batch(inputs, targets, parameters, rates[index], streams, number)
+        uniforms = self._uniforms(state, trainings, orders.shape[2], batches)
+        for rows, rate, drawn_now in zip(orders[:batches], rates, uniforms, strict=True):
+            batch = Batch(self._inputs[rows], self._targets[rows], parameters, rate, drawn_now)
             total += self.program.step(state, update, batch)
         return total / batches
+
+    def _uniforms(
+        self, state: Tensors, trainings: Sequence[Training], rows: int, batches: int
+    ) -> Iterable[Tensors]:
+        """What dropout looks at in each of the batches of so many rows."""
+        if not any(bool((state[name] > 0.0).any()) for name in self.program.rates):
+            return [{}] * batches
+        streams = torch.stack([t.dropout_stream(t.epoch) for t in trainings]).to(self._device)
+        sites = {name: (rows, *shape) for name, shape in self.program.sites.items()}
+        return drawn(streams, sites, batches)
 
     def _train_alone(self, state: Tensors, training: Training, batches: int) -> torch.Tensor:
         """The same for one network, by the plain loop."""

@@ -27,7 +27,7 @@ from metatune.networks.losses import loss
 from metatune.networks.metrics import Array
 from metatune.networks.schedules import schedule
 from metatune.networks.settings import Settings
-from metatune.networks.uniforms import stream, uniforms
+from metatune.networks.uniforms import drawn, stream
 from metatune.networks.updates import UpdateRule
 from metatune.parameters import Value
 from metatune.trial import derive_seed
@@ -170,13 +170,11 @@ class Training:
         inputs = self.dataset.train.inputs.to(self.dtype)
         targets = self.dataset.train.targets
         self.network.train()
-        dropouts = [m for m in self.network.modules() if isinstance(m, Dropout) and m.rate > 0]
-        streams = self.dropout_stream(self.epoch)[None]
         total = torch.zeros((), dtype=self.dtype)
-        for index, rows in enumerate(self.order(self.epoch)[:batches]):
-            for site, dropout in enumerate(dropouts):
-                shape = (len(rows), *dropout.shape)
-                dropout.uniforms = uniforms(streams, index, site, math.prod(shape)).view(shape)
+        order = self.order(self.epoch)[:batches]
+        for index, (rows, uniforms) in enumerate(zip(order, self._uniforms(batches), strict=True)):
+            for dropout, of_members in uniforms:
+                dropout.uniforms = of_members[0]
             for group in self.optimizer.param_groups:
                 group["lr"] = self.learning_rate_at(self.epoch, index)
             batch_loss = self.loss(self.network(inputs[rows]), targets[rows])
@@ -187,6 +185,16 @@ class Training:
             self.optimizer.step()
             total += batch_loss.detach()
         return float(total) / batches
+
+    def _uniforms(self, batches: int) -> Iterator[list[tuple[Dropout, torch.Tensor]]]:
+        """For each batch what each dropout looks at, [1, batch_rows, *shape]."""
+        found = {n: m for n, m in self.network.named_modules() if isinstance(m, Dropout)}
+        sites = {name: (self.batch_rows, *m.shape) for name, m in found.items() if m.rate > 0}
+        if not sites:
+            yield from ([] for _ in range(batches))
+            return
+        for step in drawn(self.dropout_stream(self.epoch)[None], sites, batches):
+            yield [(found[name], of_members) for name, of_members in step.items()]
 
     @torch.no_grad()
     def _predict(self, inputs: torch.Tensor, weights: Tensors) -> Array:

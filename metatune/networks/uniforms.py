@@ -7,8 +7,14 @@ place, so that all members' are computed at once, and the same on every device.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator, Mapping
+
 import numpy as np
 import torch
+
+# Numbers drawn at a time: so many that a call costs little, and so few that they stay in the cache.
+_DRAWN = 2**18
 
 
 def stream(seed: int, *path: int) -> torch.Tensor:
@@ -21,7 +27,7 @@ def uniforms(
     streams: torch.Tensor, step: int | torch.Tensor, site: int, count: int
 ) -> torch.Tensor:
     """`count` uniform numbers in [0, 1), multiples of 2**-16, of each of the streams [K, 2], for
-    one use (`site`) in one `step`, at most 32 bits: [K, count] in float32."""
+    one use (`site`) in one `step`, or one for each [K, 1]: [K, count] in float32."""
     places = torch.arange((count + 1) // 2, dtype=torch.int32, device=streams.device)
     places.mul_(-1640531527)  # 2**32 over the golden ratio: neighbours far apart
     use = _mixed(_mixed(streams[:, 1:] + step) + site)
@@ -29,6 +35,25 @@ def uniforms(
     # Each word of 32 bits makes two numbers.
     halves = words.view(torch.int16)[:, :count].to(torch.float32)
     return halves.add_(2.0**15).mul_(2.0**-16)
+
+
+def drawn(
+    streams: torch.Tensor, sites: Mapping[str, tuple[int, ...]], steps: int
+) -> Iterator[dict[str, torch.Tensor]]:
+    """The uniforms of `steps` steps, one after another: for each site, which is used once a step,
+    numbers [K, *shape] by its name. Several steps are drawn at a time."""
+    each = max(1, len(streams) * max(math.prod(shape) for shape in sites.values()))
+    block = max(1, _DRAWN // each)
+    for first in range(0, steps, block):
+        numbers = torch.arange(first, min(first + block, steps), dtype=torch.int32)
+        of_steps = numbers.to(streams.device).repeat_interleave(len(streams))[:, None]
+        of_streams = streams.repeat(len(numbers), 1)
+        found = {}
+        for site, (name, shape) in enumerate(sites.items()):
+            together = uniforms(of_streams, of_steps, site, math.prod(shape))
+            found[name] = together.reshape(len(numbers), len(streams), *shape)
+        for index in range(len(numbers)):
+            yield {name: of[index] for name, of in found.items()}
 
 
 def _mixed(words: torch.Tensor) -> torch.Tensor:

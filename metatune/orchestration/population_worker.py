@@ -87,14 +87,11 @@ class PopulationWorker:
 
     def _fill(self) -> None:
         """Let in the members that the driver has for this population."""
-        while True:
-            failed = False
-            for trial in self._ask("refill", self._population.numbers):
-                failed |= not self._enter(trial)
-            if not failed:
-                return
-            self._note_end()
-            self._commit()
+        while trials := self._ask("refill", self._population.numbers):
+            entered = [self._enter(trial) for trial in trials]
+            if not all(entered):
+                self._note_end()
+                self._commit()
 
     def _enter(self, trial: Trial) -> bool:
         """Whether the member could enter, from its checkpoint where it has one; it fails alone."""

@@ -109,8 +109,12 @@ class Populations:
 
     def _refill(self, group: Group, held: Collection[int]) -> list[Trial]:
         """The live members that the worker does not hold yet, in order; first the population is
-        filled up."""
-        while self._room(group) and not self._is_closed.is_set():
+        filled up, once one has entered: one that does not fit shows what would become of others."""
+        while (
+            (held or self._was_trained(group))
+            and self._room(group)
+            and not self._is_closed.is_set()
+        ):
             suggestion = self.coordinator.suggest(group.settings)
             self._grouping.add(group.name, self.coordinator.add(suggestion, group.name))
         return [trial for trial in self._live(group) if trial.number not in held]
@@ -170,16 +174,22 @@ class Populations:
 
     def _room(self, group: Group) -> int:
         """How many more members can be proposed for the group now."""
-        if not self._may_propose():
+        if not self._may_propose() or not (self._live(group) or self._was_trained(group)):
             return 0
         free = self._grouping.size - len(self._live(group))
         return min(free, self._grouping.left(group), self.coordinator.remaining())
+
+    def _was_trained(self, group: Group) -> bool:
+        """Whether any member has shown anything."""
+        return any(self.coordinator.trials[number].curve for number in group.members)
 
     def _is_left(self, group: Group) -> bool:
         """Whether a population that has no worker still has something to train."""
         if group.name in self._attempts or group.name in self._given_up:
             return False
-        return bool(self._live(group)) or self._room(group) > 0
+        # Only the last one can have been cut off between the ends of members and new ones.
+        is_last = self.coordinator.trials[-1].population == group.name
+        return bool(self._live(group)) or (is_last and self._room(group) > 0)
 
     def _may_propose(self) -> bool:
         return self.coordinator.remaining() > 0 and not self.coordinator.is_out_of_time()

@@ -269,7 +269,8 @@ def test_two_workers_keep_to_the_budget(tmp_path: Path) -> None:
         while len(workers) < 2 and (name := search.populations.next()) is not None:
             workers[name] = search.worker(name)
         for name, worker in list(workers.items()):
-            worker.tick()
+            if worker.live:
+                worker.tick()
             if not worker.live:
                 search.populations.leave(name)
                 del workers[name]
