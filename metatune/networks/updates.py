@@ -147,12 +147,20 @@ def _update_row(
     )
 
 
+# Opaque to torch.compile, which fails to generate code for a norm of all gradients between the
+# gradients and most updates (torch 2.13).
+@torch.library.custom_op("metatune::clipped", mutates_args=())
 def clipped(gradients: torch.Tensor, limits: torch.Tensor) -> torch.Tensor:
     """Gradients [K, P] scaled down to norms of at most `limits` [K, 1], as
     torch.nn.utils.clip_grad_norm_ does."""
     norms: torch.Tensor = torch.linalg.vector_norm(gradients, dim=1, keepdim=True)
     factors = (limits / (norms + 1e-6)).clamp(max=1.0)
     return gradients * factors
+
+
+@clipped.register_fake
+def _(gradients: torch.Tensor, limits: torch.Tensor) -> torch.Tensor:
+    return torch.empty_like(gradients)
 
 
 class StackedUpdate:
