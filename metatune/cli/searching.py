@@ -101,7 +101,14 @@ def search(
     gpus: Annotated[
         float, typer.Option(min=0, help="GPUs of one trial or population, or a fraction.")
     ] = 0.0,
-    max_failures: Annotated[int, typer.Option(min=0, help="Retries of a failed trial.")] = 0,
+    max_failures: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Retries of a failed trial; of a population whose process died at least 3, and "
+            "none of its members.",
+        ),
+    ] = 0,
     time_budget: Annotated[float | None, typer.Option(help="Seconds to search.")] = None,
     address: Annotated[str | None, typer.Option(help="Ray cluster; else one on this host.")] = None,
     seed: SeedOption = 0,

@@ -134,11 +134,11 @@ class Population:
     def copy(self, source: int, target: Member) -> None:
         """Let `target`, which is a member, go on from where `source` is, but with a configuration
         of its own: the exploit step of population-based training (Jaderberg et al. 2017)."""
+        to, start = self._row(target.number), self._row(source)
         training = self._training(target)
         training.epoch = self._trainings[source].epoch
         rates = {k: v for k, v in self._fresh(training).items() if k in self._stacked.program.rates}
         self._trainings[target.number] = training
-        to, start = self._row(target.number), self._row(source)
         for name, tensor in self._state.items():
             tensor[to] = rates[name][0] if name in rates else tensor[start]
 
