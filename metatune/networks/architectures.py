@@ -13,13 +13,11 @@ from collections.abc import Callable, Mapping
 from torch import nn
 
 from metatune.networks.cnn import cnn
-from metatune.networks.layers import Dropout, Shape
+from metatune.networks.layers import Shape
 from metatune.networks.mlp import mlp
 from metatune.networks.resnet import resnet
 from metatune.networks.settings import Settings
 from metatune.networks.transformer import transformer
-
-__all__ = ["IMAGE_NETWORKS", "Dropout", "Shape", "build"]
 
 IMAGE_NETWORKS = ("cnn", "resnet")  # networks that take nothing but images
 

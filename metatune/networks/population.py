@@ -251,7 +251,7 @@ class Population:
         return {name: tensor[part] for name, tensor in self._state.items()}
 
     def _copied(self, part: slice) -> Tensors:
-        return {name: tensor[part].clone() for name, tensor in self._state.items()}
+        return {name: tensor.clone() for name, tensor in self._part_of(part).items()}
 
     @property
     def _batches(self) -> int:
