@@ -15,12 +15,22 @@ from metatune.task import Task
 
 
 class TrialState(StrEnum):
-    """RUNNING until it ends as COMPLETE, PRUNED (stopped early) or FAILED (see its error)."""
+    """RUNNING until it ends as COMPLETE, PRUNED (stopped early) or FAILED (see its error).
+
+    UNKNOWN is one that ended by itself or was stopped early, which of the two is not known: learned
+    from as if it had been stopped.
+    """
 
     RUNNING = "RUNNING"
     COMPLETE = "COMPLETE"
     PRUNED = "PRUNED"
     FAILED = "FAILED"
+    UNKNOWN = "UNKNOWN"
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether the trial may have measured more had it gone on: PRUNED or UNKNOWN."""
+        return self in (TrialState.PRUNED, TrialState.UNKNOWN)
 
     @property
     def finished(self) -> bool:

@@ -13,7 +13,7 @@ from metatune.optimizers.random import check_given
 from metatune.optimizers.transfer import Transfer
 from metatune.parameters import Value
 from metatune.study import Study
-from metatune.trial import Suggestion, Trial, TrialState
+from metatune.trial import Suggestion, Trial
 
 # A trial is expensive from so many seconds, and trials are many from so many that ended.
 _EXPENSIVE = 5.0
@@ -66,7 +66,7 @@ class ByCost:
 
 def _are_few_and_expensive(trials: Sequence[Trial]) -> bool:
     ended = [trial for trial in trials if trial.state.finished]
-    pruned = sum(trial.state is TrialState.PRUNED for trial in ended)
+    pruned = sum(trial.state.is_partial for trial in ended)
     return (
         0 < len(ended) < _MANY
         and 2 * pruned <= len(ended)

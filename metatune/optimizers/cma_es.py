@@ -33,8 +33,8 @@ class CMAES:
     trials told from outside never advance it. But `tell` draws no random numbers: the state is a
     function of the generations told alone. So here a generation is the next `population_size`
     trials in the order in which they ended, whoever proposed them, and replaying the tells rebuilds
-    the state exactly. COMPLETE trials rank by value and PRUNED ones behind them, by step and value;
-    what failed or has no finite value is left out.
+    the state exactly. COMPLETE trials rank by value and partial ones behind them, by step and
+    value; what failed or has no finite value is left out.
 
     Numbers and ordered choices are positions in [0, 1] under the normal distribution; other
     choices have probabilities. A parameter that a trial does not have is drawn from the current
@@ -194,7 +194,7 @@ def _rank(trial: Trial) -> tuple[int, float, float] | None:
     """What a trial is ranked by, lower is better; None where it is left out."""
     if trial.state is TrialState.COMPLETE and trial.value is not None:
         return (0, 0.0, trial.value) if math.isfinite(trial.value) else None
-    if trial.state is TrialState.PRUNED and trial.curve:
+    if trial.state.is_partial and trial.curve:
         last = trial.curve[-1]
         return (1, -float(last.step), last.value) if math.isfinite(last.value) else None
     return None

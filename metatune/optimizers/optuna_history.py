@@ -78,14 +78,14 @@ class Outcome:
 
 
 def outcome(trial: Trial) -> Outcome:
-    """COMPLETE with a finite value and PRUNED after a finite report are told as that; whatever
-    else has ended is told as FAIL, which all of Optuna's samplers leave out."""
+    """COMPLETE with a finite value and PRUNED after a finite report are told as that, UNKNOWN as
+    PRUNED; whatever else has ended is told as FAIL, which all of Optuna's samplers leave out."""
     if trial.state is TrialState.RUNNING:
         return Outcome(OptunaState.RUNNING)
     if trial.state is TrialState.COMPLETE and trial.value is not None:
         if math.isfinite(trial.value):
             return Outcome(OptunaState.COMPLETE, min(max(trial.value, -_LARGEST), _LARGEST))
-    elif trial.state is TrialState.PRUNED and trial.curve and math.isfinite(trial.curve[-1].value):
+    elif trial.state.is_partial and trial.curve and math.isfinite(trial.curve[-1].value):
         curve = {r.step: r.value for r in trial.curve if math.isfinite(r.value)}
         return Outcome(OptunaState.PRUNED, curve=curve)
     return Outcome(OptunaState.FAIL)

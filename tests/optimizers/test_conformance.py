@@ -8,6 +8,7 @@ import os
 import random
 import subprocess
 import sys
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -179,3 +180,13 @@ def test_another_process_proposes_the_same(tmp_path: Path) -> None:
     for name, trials in json.loads(answer.stdout).items():
         ours = [[t.config, dict(t.suggestion.tasks)] for t in life(name, "tree")]
         assert trials == ours, name
+
+
+@every_optimizer
+def test_an_unknown_end_is_learned_from_as_a_pruned_one(optimizer: str) -> None:
+    study, whole = study_of(SPACES["tree"]), life(optimizer, "tree")
+    proposals = []
+    for state in (TrialState.PRUNED, TrialState.UNKNOWN):
+        known = [replace(t, state=state) if t.number % 3 == 0 else t for t in whole]
+        proposals.append(fresh(optimizer, "tree").suggest(study, known, 1, 0))
+    assert proposals[0] == proposals[1]

@@ -1,0 +1,56 @@
+"""What is found in a record that another tool kept of earlier trials."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from metatune.parameters import Parameter
+from metatune.space import Config
+from metatune.task import Direction, Report
+from metatune.trial import TrialState
+
+
+@dataclass(frozen=True)
+class FoundTrial:
+    """A trial as another tool recorded it, in the metric's own sense.
+
+    `key` tells it apart in its study, and is the same when the source is read again. `seconds` is
+    how long it took, 0 where that is not said.
+    """
+
+    key: str
+    config: Config
+    state: TrialState
+    curve: tuple[Report, ...] = ()
+    value: float | None = None
+    seconds: float = 0.0
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """What could not be read, or is of no use, and why."""
+
+    what: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class FoundStudy:
+    """Trials that another tool kept together.
+
+    `key` tells the study apart in its source and stays the same. `metric` and `direction` are None
+    where the source does not say which of `metrics` was optimized, or which way. `parameters` are
+    those whose kind, range and scale the source says; the others are inferred from the trials.
+    """
+
+    key: str
+    name: str
+    tool: str
+    trials: tuple[FoundTrial, ...]
+    metric: str | None = None
+    direction: Direction | None = None
+    metrics: tuple[str, ...] = ()
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+    left_out: tuple[LeftOut, ...] = ()
