@@ -4,6 +4,7 @@
     trials/<task>/<space id>/<id>-<hash>.parquet  one file an append, or merged from several
     models/<space id>/<model id>.safetensors      arrays of a fitted model, beside its sealed record
     leases/<study>/<holder>.json                  who runs the study
+    aliases.toml                                  names that mean the same, if the user says some
 
 Any number of processes on any number of machines may append, read and compact at a time; nothing
 is locked and no server runs.
@@ -25,6 +26,7 @@ from pyarrow import fs
 
 from metatune.errors import DamagedFileError, StoreAddressError, StoreError, StudyError
 from metatune.experience import compaction, verification
+from metatune.experience.aliases import Aliases, renamed, renamed_space
 from metatune.experience.compaction import Compaction
 from metatune.experience.files import Entry, Files, file_name
 from metatune.experience.lease import Lease
@@ -66,6 +68,7 @@ class ExperienceStore:
     def __init__(self, uri: str | Path) -> None:
         self._files = Files(uri)
         self._folders: dict[str, str] = {}
+        self._aliases: Aliases | None = None
 
     def __repr__(self) -> str:
         return f"ExperienceStore({self.uri!r})"
@@ -211,13 +214,23 @@ class ExperienceStore:
         table = read_rows(self._files, list_entries, columns, study)
         return table.filter(pa.array(newest(table.select(list(KEYS)))))
 
+    def aliases(self) -> Aliases:
+        """Which names of parameters mean the same: the shipped table and the store's own, as it
+        was when first asked for. Raises InputError where the store's own is none."""
+        if self._aliases is None:
+            self._aliases = Aliases.load(self._files)
+        return self._aliases
+
     def cutoff(
-        self, space: SearchSpace | None = None, without: Collection[str] = ()
+        self,
+        space: SearchSpace | None = None,
+        without: Collection[str] = (),
+        aliases: Aliases | None = None,
     ) -> dict[str, int]:
         """How many finished trials each study has, by name; studies with none are left out.
 
-        `space` leaves only studies of spaces that share with it a parameter of the same name and
-        kind.
+        `space` leaves only studies of spaces that share with it a parameter of the same kind and
+        of a name that means the same, by `aliases` or else those of the store.
         """
         columns = (*KEYS, "finished_index")
         table = self._rows(lambda: self._files.entries("trials"), columns)
@@ -225,7 +238,8 @@ class ExperienceStore:
         last = table.group_by("study").aggregate([("finished_index", "max")]).to_pylist()
         counts = {row["study"]: row["finished_index_max"] + 1 for row in last}
         if space is not None:
-            related = {study.name for study in self.studies() if _overlap(space, study.space)}
+            aliases = aliases or self.aliases()
+            related = {s.name for s in self.studies() if _overlap(space, s.space, aliases)}
             counts = {study: counts[study] for study in counts.keys() & related}
         return {study: counts[study] for study in sorted(counts) if study not in without}
 
@@ -235,24 +249,27 @@ class ExperienceStore:
         cutoff: Mapping[str, int] | None = None,
         without: Collection[str] = (),
         most: int | None = None,
+        aliases: Aliases | None = None,
     ) -> list[PastTask]:
         """What optimizers learn from: finished trials, lower is better, by task and space.
 
         Trials of one task name, data hash and way to measure in one space make one PastTask, which
         has the task record of its first study by name; past tasks are in order of these. `space`
-        leaves only spaces that share with it a parameter of the same name and kind; `cutoff` only
-        its studies, and of each the trials with a `finished_index` below its number; `without`
-        leaves studies out. Errors and checkpoints of trials are not read.
+        leaves only spaces that share with it a parameter of the same kind and of a name that means
+        the same, by `aliases` or else those of the store, and gives them the names of `space`;
+        `cutoff` leaves only its studies, and of each the trials with a `finished_index` below its
+        number; `without` leaves studies out. Errors and checkpoints of trials are not read.
 
         Of a past task with more than `most` trials, those are read that `sampling.sample_rows`
         chooses. Curves are then not read either.
         """
+        aliases = aliases or self.aliases()
         studies = {
             study.name: study
             for study in self.studies()
             if study.name not in without
             and (cutoff is None or study.name in cutoff)
-            and (space is None or _overlap(space, study.space))
+            and (space is None or _overlap(space, study.space, aliases))
         }
         medians: Medians = {}
         if most is None:
@@ -267,7 +284,9 @@ class ExperienceStore:
         for key, members in sorted(groups.items()):
             first = studies[members[0].study]
             inward = tuple(trial.inward(first.task) for trial in members)
-            past.append(PastTask(first.task, first.space, inward, medians.get(key)))
+            found = PastTask(first.task, first.space, inward, medians.get(key))
+            names = {} if space is None else aliases.between(first.space.names, space.names)
+            past.append(renamed(found, names))
         return past
 
     def _past_trials(
@@ -321,12 +340,10 @@ class ExperienceStore:
         return Lease(self._files, study, heartbeat_seconds, stale_seconds)
 
 
-def _overlap(one: SearchSpace, other: SearchSpace) -> bool:
-    """Whether some parameter has the same name and kind in both."""
-    return any(
-        type(parameter) is type(other.parameters.get(name))
-        for name, parameter in one.parameters.items()
-    )
+def _overlap(one: SearchSpace, other: SearchSpace, aliases: Aliases) -> bool:
+    """Whether some parameter has a name that means the same, and the same kind, in both."""
+    known = renamed_space(other, aliases.between(other.names, one.names)).parameters
+    return any(type(p) is type(known.get(name)) for name, p in one.parameters.items())
 
 
 def _is_before(finished_index: int | None, cutoff: int) -> bool:
