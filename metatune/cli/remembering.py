@@ -9,6 +9,7 @@ import typer
 from rich.table import Column, Table
 
 from metatune.cli import printing
+from metatune.cli.importing import import_command
 from metatune.cli.options import DEFAULT_STORE, JsonOption, StoreOption
 from metatune.errors import InputError
 from metatune.experience.store import ExperienceStore
@@ -16,6 +17,7 @@ from metatune.experience.store import ExperienceStore
 app = typer.Typer(
     help="Look at and look after what earlier searches learned.", no_args_is_help=True
 )
+app.command("import")(import_command)
 
 
 @app.command("list")

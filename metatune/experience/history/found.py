@@ -43,6 +43,7 @@ class FoundStudy:
     `key` tells the study apart in its source and stays the same. `metric` and `direction` are None
     where the source does not say which of `metrics` was optimized, or which way. `parameters` are
     those whose kind, range and scale the source says; the others are inferred from the trials.
+    `notes` tell of a parameter, by name, what the source says of it and `parameters` cannot.
     """
 
     key: str
@@ -54,3 +55,4 @@ class FoundStudy:
     metrics: tuple[str, ...] = ()
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
     left_out: tuple[LeftOut, ...] = ()
+    notes: Mapping[str, str] = field(default_factory=dict)
