@@ -20,9 +20,13 @@ class Study:
 
     `trials` is the budget. `optimizer` and `pruner` say in words what proposes and what stops, as
     resolved when the study began. `experience` is what it knew then: the number of finished trials
-    of each other study whose space shares a parameter; `model` is the fitted model it uses.
+    of each other study whose space shares a parameter; `aliases` are other names that these have
+    for parameters of the space, with the names here; `model` is the fitted model it uses.
     `training` holds what exact re-training needs, `versions` the packages it began with. Together
     with its own trials these determine every proposal.
+
+    A search whose space grows while it goes on, as one of another program may, is recorded as
+    several studies that have `part_of` in common, one for each space.
     """
 
     name: str
@@ -33,9 +37,11 @@ class Study:
     optimizer: str = "random"
     pruner: str = "none"
     experience: Mapping[str, int] = field(default_factory=dict)
+    aliases: Mapping[str, str] = field(default_factory=dict)
     model: str | None = None
     training: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
+    part_of: str = ""
 
     def check_same(self, other: Study) -> None:
         """Raise StudyError naming the first difference that would make `other` another study."""
@@ -52,7 +58,8 @@ class Study:
             for name in {**self.space.parameters, **other.space.parameters}
             if (a := self.space.to_dict().get(name)) != (b := other.space.to_dict().get(name))
         ]
-        keys = {**self.training, **other.training}
+        # Data may have moved: its hash, above, says whether it is the same.
+        keys = [key for key in {**self.training, **other.training} if key != "data"]
         pairs += [(key, self.training.get(key), other.training.get(key)) for key in keys]
         for what, old, new in pairs:
             if old != new:

@@ -50,5 +50,7 @@ def test_another_setting_makes_another_study(change: dict[str, Any], said: str) 
     assert "\n" not in str(caught.value)
 
 
-def test_budget_experience_and_versions_may_differ() -> None:
+def test_what_no_proposal_depends_on_may_differ() -> None:
     STUDY.check_same(replace(STUDY, trials=99, experience={}, versions={"ray": "3"}))
+    elsewhere = replace(STUDY, training={"epochs": 9, "data": "/other/folder/t.csv"})
+    STUDY.check_same(elsewhere)

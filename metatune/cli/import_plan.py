@@ -10,8 +10,8 @@ from rich.table import Column, Table
 
 from metatune.cli import printing
 from metatune.experience.history.found import LeftOut
-from metatune.experience.history.importing import ImportPlan, PlannedStudy
 from metatune.experience.history.inference import Finding
+from metatune.experience.history.plans import ImportPlan, PlannedStudy
 from metatune.parameters import Categorical, Float, Integer, Parameter, Value
 
 # So many of those left out for one reason are named.

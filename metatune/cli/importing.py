@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.progress import Progress as ProgressBars
 
 from metatune.cli import printing
 from metatune.cli.import_plan import as_tables, print_plan
 from metatune.cli.options import DEFAULT_STORE, JsonOption, StoreOption
 from metatune.errors import InputError, SpaceError
-from metatune.experience.history.importing import (
-    Choices,
-    ImportPlan,
-    Progress,
-    carry_out,
-    plan_import,
-)
+from metatune.experience.history.importing import carry_out, plan_import
 from metatune.experience.history.passwords import hide_password
+from metatune.experience.history.plans import Choices, ImportPlan
 from metatune.experience.history.sources import Tool
 from metatune.experience.store import ExperienceStore
 from metatune.space import SearchSpace
@@ -96,8 +88,8 @@ def import_command(
 
     The source is only read. Where it does not say what kind of parameter something is, in which
     range and on which scale, that is inferred from the values tried and shown before anything is
-    imported. Importing again adds just the trials that are new. What cannot be read is listed, and
-    the rest imported.
+    imported. Importing again adds just the trials that are new, and what metatune recorded in this
+    store when it ran is left out. What cannot be read is listed, and the rest imported.
 
       metatune experience import sqlite:///old.db --task shop --study resnet-tuning
 
@@ -134,8 +126,8 @@ def import_command(
     if imported:
         if not _confirmed(plan, yes, as_json):
             raise typer.Exit(1)
-        with _bar() as progress:
-            carry_out(kept, plan, progress)
+        with printing.bar("importing", plan.trials) as advance:
+            carry_out(kept, plan, advance)
     if as_json:
         printing.print_json({"imported": imported, **as_tables(plan)})
     elif imported:
@@ -155,15 +147,6 @@ def _confirmed(plan: ImportPlan, yes: bool, as_json: bool) -> bool:
 
 def _can_ask() -> bool:
     return sys.stdin.isatty() and sys.stdout.isatty()
-
-
-@contextmanager
-def _bar() -> Iterator[Progress]:
-    """A progress bar on standard error, if that is a terminal."""
-    hidden = not printing.ERR.is_terminal
-    with ProgressBars(console=printing.ERR, transient=True, disable=hidden) as bars:
-        bar = bars.add_task("importing")
-        yield lambda done, of: bars.update(bar, completed=done, total=of)
 
 
 def _write_space(plan: ImportPlan, path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from metatune.space import SearchSpace
@@ -15,7 +16,8 @@ class PastTask:
     """The finished trials of one task in one search space, of all its studies.
 
     Values and curves are lower-is-better whatever the task's direction. Trials are in order of
-    study name and number. Where they are a sample of those that there are, `median` is the median
+    study name and number. Of a search in parts the space is that of the widest part, of
+    several the last. Where they are a sample of those that there are, `median` is the median
     of the finite values of all.
     """
 
@@ -25,10 +27,20 @@ class PastTask:
     median: float | None = None
 
 
-def past_key(study: Study) -> tuple[str, ...]:
-    """What the trials of several studies have in common that make one past task."""
-    task = study.task
-    return (task.name, task.data_hash, study.space.id, task.metric, task.direction, task.measure)
+def past_keys(studies: Iterable[Study]) -> dict[str, tuple[str, ...]]:
+    """What the trials of several studies have in common that make one past task, for each study by
+    name: task and space, and for the parts of one search the space of its widest part."""
+    known = list(studies)
+    widest: dict[str, Study] = {}
+    for study in known:
+        other = widest.get(study.part_of, study)
+        widest[study.part_of] = max(study, other, key=lambda part: (len(part.space), part.name))
+    return {study.name: _key(study, widest[study.part_of]) for study in known}
+
+
+def _key(study: Study, widest: Study) -> tuple[str, ...]:
+    task, space = study.task, (widest if study.part_of else study).space
+    return (task.name, task.data_hash, space.id, task.metric, task.direction, task.measure)
 
 
 def thinned(count: int, most: int) -> list[int]:

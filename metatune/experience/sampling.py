@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from metatune.experience.files import Files
-from metatune.experience.past import past_key, thinned
+from metatune.experience.past import thinned
 from metatune.experience.records import KEYS, columns_of, newest
 from metatune.experience.study_files import trial_folder
 from metatune.experience.trial_files import Found, find_rows, warn_of
@@ -32,10 +32,15 @@ Index = npt.NDArray[np.int64]
 
 
 def sample_rows(
-    files: Files, studies: Mapping[str, Study], cutoff: Mapping[str, int] | None, most: int
+    files: Files,
+    studies: Mapping[str, Study],
+    keys: Mapping[str, tuple[str, ...]],
+    cutoff: Mapping[str, int] | None,
+    most: int,
 ) -> tuple[list[pa.Table], Medians]:
-    """Rows of at most `most` finished trials of each past task, and the median of the finite
-    values of all its trials, lower is better, where not all are chosen; by `past_key`.
+    """Rows of at most `most` finished trials of each past task and space, and the median of the
+    finite values of all its trials, lower is better, where not all are chosen; by `keys`, those of
+    `past_keys`.
 
     Chosen are those that `thinned` keeps of all by value, failed ones last, with a `finished_index`
     below their study's `cutoff`. Folder by folder, a few light columns are read of all trials, and
@@ -46,7 +51,7 @@ def sample_rows(
         by_folder[trial_folder(study)][name] = study
     medians: Medians = {}
     found = [
-        _sample_folder(files, parts, of, cutoff, most, medians)
+        _sample_folder(files, parts, of, keys, cutoff, most, medians)
         for parts, of in sorted(by_folder.items())
     ]
     errors = [error for of_folder in found for error in of_folder.errors]
@@ -58,6 +63,7 @@ def _sample_folder(
     files: Files,
     parts: tuple[str, ...],
     studies: Mapping[str, Study],
+    keys: Mapping[str, tuple[str, ...]],
     cutoff: Mapping[str, int] | None,
     most: int,
     medians: Medians,
@@ -67,7 +73,7 @@ def _sample_folder(
     found = find_rows(files, entries, _CHOSEN if at_once else _LIGHT)
     light = found.rows.filter(pa.array(newest(found.rows.select(list(KEYS)))))
     light = light.filter(pa.array(_is_past(light, studies, cutoff)))
-    chosen = light.take(pa.array(_chosen(light, studies, most, medians), pa.int64()))
+    chosen = light.take(pa.array(_chosen(light, studies, keys, most, medians), pa.int64()))
     if not at_once:
         digests = chosen["digest"].combine_chunks()
         rows = find_rows(files, entries, _CHOSEN, digests=digests).rows
@@ -97,14 +103,18 @@ def _positions(table: pa.Table, studies: Mapping[str, Study]) -> Index:
 
 
 def _chosen(
-    table: pa.Table, studies: Mapping[str, Study], most: int, medians: Medians
+    table: pa.Table,
+    studies: Mapping[str, Study],
+    keys: Mapping[str, tuple[str, ...]],
+    most: int,
+    medians: Medians,
 ) -> list[int]:
     """Rows of the trials chosen; medians of what is thinned out are added."""
     study = _positions(table, studies)
     values = _outcomes(table, np.asarray([s.task.flip(1.0) for s in studies.values()])[study])
-    keys = [past_key(s) for s in studies.values()]
-    groups = {key: number for number, key in enumerate(dict.fromkeys(keys))}
-    group = np.asarray([groups[key] for key in keys])[study]
+    own = [keys[name] for name in studies]
+    groups = {key: number for number, key in enumerate(dict.fromkeys(own))}
+    group = np.asarray([groups[key] for key in own])[study]
     ranked = np.lexsort((table["number"].to_numpy(), study, values, group))
     chosen: list[int] = []
     for key, number in groups.items():

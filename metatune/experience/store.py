@@ -31,7 +31,7 @@ from metatune.experience.compaction import Compaction
 from metatune.experience.files import Entry, Files, file_name
 from metatune.experience.lease import Lease
 from metatune.experience.model_files import Arrays, read_model, read_models, write_model
-from metatune.experience.past import PastTask, past_key
+from metatune.experience.past import PastTask, past_keys
 from metatune.experience.records import KEYS, columns_of, newest, to_table, to_trials
 from metatune.experience.sampling import Medians, sample_rows
 from metatune.experience.sealed import to_json
@@ -136,6 +136,18 @@ class ExperienceStore:
         except FileNotFoundError:
             return None
 
+    def whole(self, name: str) -> tuple[Study, list[Trial]]:
+        """The study of that name and its trials by number; where it is a part of a search, all
+        parts of that, as a study with the space of its last trial. Raises StudyError if there is
+        none of that name."""
+        study = self.study(name)
+        parts = {name: study}
+        if study.part_of:
+            parts = {part.name: part for part in self.studies() if part.part_of == study.part_of}
+        trials = [trial for part in parts for trial in self.trials(study=part)]
+        trials.sort(key=lambda trial: trial.number)
+        return (parts[trials[-1].study] if trials else study), trials
+
     def studies(self) -> list[Study]:
         """Every study, by name."""
         return read_studies(self._files)
@@ -221,6 +233,16 @@ class ExperienceStore:
             self._aliases = Aliases.load(self._files)
         return self._aliases
 
+    def other_names(self, space: SearchSpace, studies: Collection[str]) -> dict[str, str]:
+        """Names of parameters in these studies that mean the same as one of `space` that is called
+        otherwise, with the name there."""
+        aliases = self.aliases()
+        found: dict[str, str] = {}
+        for study in self.studies():
+            if study.name in studies:
+                found |= aliases.between(study.space.names, space.names)
+        return found
+
     def cutoff(
         self,
         space: SearchSpace | None = None,
@@ -271,21 +293,24 @@ class ExperienceStore:
             and (cutoff is None or study.name in cutoff)
             and (space is None or _overlap(space, study.space, aliases))
         }
+        keys = past_keys(studies.values())
         medians: Medians = {}
         if most is None:
             trials = self._past_trials(studies, cutoff)
         else:
-            tables, medians = sample_rows(self._files, studies, cutoff, most)
+            tables, medians = sample_rows(self._files, studies, keys, cutoff, most)
             trials = to_trials(pa.concat_tables(tables)) if tables else []
         groups: dict[tuple[str, ...], list[Trial]] = defaultdict(list)
         for trial in trials:
-            groups[past_key(studies[trial.study])].append(trial)
+            groups[keys[trial.study]].append(trial)
         past = []
         for key, members in sorted(groups.items()):
             first = studies[members[0].study]
+            last = max(members, key=lambda t: (len(studies[t.study].space), t.number))
+            theirs = studies[last.study].space
             inward = tuple(trial.inward(first.task) for trial in members)
-            found = PastTask(first.task, first.space, inward, medians.get(key))
-            names = {} if space is None else aliases.between(first.space.names, space.names)
+            found = PastTask(first.task, theirs, inward, medians.get(key))
+            names = {} if space is None else aliases.between(theirs.names, space.names)
             past.append(renamed(found, names))
         return past
 

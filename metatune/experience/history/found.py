@@ -12,11 +12,25 @@ from metatune.trial import TrialState
 
 
 @dataclass(frozen=True)
+class OwnRecord:
+    """What a source says of a trial that metatune recorded itself, perhaps in another store.
+
+    It has this `number` in a study whose name holds `mark`, or, without a mark, in the `study` of
+    that name, and then took so many `seconds` to the last digit.
+    """
+
+    number: int
+    mark: str = ""
+    study: str = ""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
 class FoundTrial:
     """A trial as another tool recorded it, in the metric's own sense.
 
     `key` tells it apart in its study, and is the same when the source is read again. `seconds` is
-    how long it took, 0 where that is not said.
+    how long it took, 0 where that is not said. `own` is where metatune may have it from itself.
     """
 
     key: str
@@ -26,6 +40,7 @@ class FoundTrial:
     value: float | None = None
     seconds: float = 0.0
     error: str | None = None
+    own: OwnRecord | None = None
 
 
 @dataclass(frozen=True)

@@ -7,75 +7,29 @@ that importing again, from a moved or grown source too, adds just what is new.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import metatune
 from metatune.errors import ConfigurationError, InputError, StudyError
 from metatune.experience.history.found import FoundStudy, FoundTrial, LeftOut
-from metatune.experience.history.inference import Finding, Inferred, conform, infer
-from metatune.experience.history.outcomes import Outcome, outcome_of
+from metatune.experience.history.inference import Finding, Inferred, conform, infer, is_absent
+from metatune.experience.history.outcomes import Outcome, outcome_of, went_on
+from metatune.experience.history.own_records import OwnRecords
 from metatune.experience.history.passwords import hide_password
-from metatune.experience.history.sources import Tool, read_source
+from metatune.experience.history.plans import IMPORTED, Choices, ImportPlan, PlannedStudy
+from metatune.experience.history.sources import read_source
 from metatune.experience.store import ExperienceStore
 from metatune.space import Config, SearchSpace
 from metatune.study import Study
-from metatune.task import Direction, Measure, Task
+from metatune.task import Task
 from metatune.trial import Suggestion, Trial
 
 # In the name of a task, stands for the name of each study.
 STUDY_FIELD = "{study}"
-# Key under which studies and trials say where they are from, in what is known of their training.
-IMPORTED = "imported"
 _TRIALS_AT_ONCE = 2000
 
-Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class Choices:
-    """What the person who imports says, where the source does not or says something else."""
-
-    metric: str | None = None
-    direction: Direction | None = None
-    measure: Measure = "last"
-    study: str | None = None
-    space: SearchSpace | None = None
-    space_source: str = "the given space"
-    tool: Tool | None = None
-    columns: Mapping[str, str | list[str]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class PlannedStudy:
-    """What would be written of one study: `trials` are the new ones, `study` their record.
-
-    `known` trials of it are in the store already. `findings` say what is taken for the truth about
-    each parameter, and why. `aliases` maps names of parameters to the name that stands for all that
-    mean the same.
-    """
-
-    found: FoundStudy
-    study: Study
-    trials: tuple[Trial, ...]
-    known: int
-    findings: tuple[Finding, ...]
-    left_out: tuple[LeftOut, ...]
-    aliases: Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class ImportPlan:
-    """What an import would write, and `left_out` studies."""
-
-    address: str
-    studies: tuple[PlannedStudy, ...]
-    left_out: tuple[LeftOut, ...]
-
-    @property
-    def trials(self) -> int:
-        """How many trials are new."""
-        return sum(len(planned.trials) for planned in self.studies)
+EachTrial = Callable[[], object]  # told after each trial
 
 
 def plan_import(
@@ -117,14 +71,13 @@ def _in_short(left_out: Sequence[LeftOut]) -> str:
 
 
 def carry_out(
-    store: ExperienceStore, plan: ImportPlan, progress: Progress = lambda done, of: None
+    store: ExperienceStore, plan: ImportPlan, each_trial: EachTrial = lambda: None
 ) -> None:
     """Write what is planned. Interrupted, it is completed by importing again.
 
     Raises StudyError where another process has added to a study since, and StudyLockedError where
     one is doing so.
     """
-    done = 0
     for planned in plan.studies:
         if not planned.trials:
             continue
@@ -136,8 +89,8 @@ def carry_out(
             for start in range(0, len(planned.trials), _TRIALS_AT_ONCE):
                 batch = planned.trials[start : start + _TRIALS_AT_ONCE]
                 store.append(batch)
-                done += len(batch)
-                progress(done, plan.trials)
+                for _ in batch:
+                    each_trial()
 
 
 def _next_number(trials: Sequence[Trial]) -> int:
@@ -151,8 +104,10 @@ class _Planner:
         self.address = address
         self.planned: list[PlannedStudy] = []
         self._store, self._task, self._choices = store, task, choices
+        self._names = store.aliases()
         self._studies = {study.name: study for study in store.studies()}
         self._trials: dict[str, list[Trial]] = {}
+        self._own = OwnRecords(store, self._studies.values(), self._trials_of)
 
     def plan(self, found: FoundStudy) -> None:
         """Plan one study; raises InputError where it cannot be imported."""
@@ -160,7 +115,7 @@ class _Planner:
         left_out = list(found.left_out)
         outcomes = []
         for trial in found.trials:
-            outcome = outcome_of(trial, task)
+            outcome = self._outcome(trial, task)
             if isinstance(outcome, Outcome):
                 outcomes.append(outcome)
             else:
@@ -169,6 +124,7 @@ class _Planner:
             raise InputError(f"has no trial that can be imported{_because(left_out)}")
         known = self._known(found, task)
         new = [o for o in outcomes if (o.found.key, o.digest) not in known]
+        left_out += went_on(outcomes, known)
         inferred = self._space(found, [outcome.found for outcome in outcomes])
         space = inferred.space
         if space is None:
@@ -178,15 +134,27 @@ class _Planner:
         home, findings = self._home(found, task, inferred, space, [o.found.config for o in new])
         trials = []
         for outcome in new:
-            try:
-                config = conform(outcome.found.config, home.space)
-            except ConfigurationError as error:
-                left_out.append(LeftOut(f"trial {outcome.found.key}", str(error)))
+            config = _conformed(outcome.found, home.space)
+            if isinstance(config, LeftOut):
+                left_out.append(config)
             else:
                 trials.append((outcome, config))
         if new and not trials and not known:
             raise InputError(f"has no trial that fits the space{_because(left_out)}")
         self._keep(found, home, trials, len(outcomes) - len(new), findings, left_out)
+
+    def _outcome(self, trial: FoundTrial, task: Task) -> Outcome | LeftOut:
+        """How a trial is to be recorded, or why it is not."""
+        outcome = outcome_of(trial, task)
+        if isinstance(outcome, LeftOut):
+            return outcome
+        if all(is_absent(value) for value in trial.config.values()):
+            return _without_parameters(trial)
+        own = self._own.study_of(outcome, task.name)
+        if own is not None:
+            reason = f"recorded by metatune when it ran, in study {own!r}"
+            return LeftOut(f"trial {trial.key}", reason)
+        return outcome
 
     def _keep(
         self,
@@ -205,6 +173,7 @@ class _Planner:
             for index, (outcome, config) in enumerate(new)
         )
         self._studies[home.name] = study = replace(home, trials=len(there) + len(trials))
+        self._trials[home.task.name] = [*self._trials_of(home.task.name), *trials]
         self.planned.append(
             PlannedStudy(
                 found=replace(found, metric=home.task.metric, direction=home.task.direction),
@@ -219,7 +188,7 @@ class _Planner:
 
     def _aliases(self, space: SearchSpace) -> dict[str, str]:
         """The parameters that have another name elsewhere; where two mean the same, neither has."""
-        meanings = {name: self._store.aliases().canonical(name) for name in space.names}
+        meanings = {name: self._names.canonical(name) for name in space.names}
         count = Counter(meanings.values())
         return {
             name: other for name, other in meanings.items() if name != other and count[other] == 1
@@ -250,22 +219,32 @@ class _Planner:
             raise InputError(f"says to {direction} {metric!r}; leave --direction out")
         name = self._task.replace(STUDY_FIELD, found.name)
         task = Task(name, metric, direction, choices.measure)
-        for study in self._studies.values():
-            if _measures_alike(study.task, task):
-                return study.task
-        return task
+        alike = [s for s in self._studies.values() if _measures_alike(s.task, task)]
+        alike = [study for study in alike if _is_from(study, found)] or alike
+        by_data: dict[str, Study] = {}
+        for study in alike:
+            by_data.setdefault(study.task.data_hash, study)
+        if len(by_data) > 1:
+            those = ", ".join(f"{data!r} (study {s.name!r})" for data, s in by_data.items())
+            raise InputError(
+                f"task {name!r} is of several data sets in the store: data hash {those}; give "
+                f"another --task name"
+            )
+        return alike[0].task if alike else task
 
-    def _known(self, found: FoundStudy, task: Task) -> set[tuple[str, str]]:
-        """Keys and digests of the trials of a study that the store has."""
+    def _known(self, found: FoundStudy, task: Task) -> dict[tuple[str, str], Trial]:
+        """The trials of a study that the store has, by key and digest."""
         origin = (found.tool, found.key)
-        sources = [trial.training.get(IMPORTED) for trial in self._trials_of(task.name)]
+        sources = [(trial.training.get(IMPORTED), trial) for trial in self._trials_of(task.name)]
         return {
-            (s["trial"], s["digest"]) for s in sources if s and (s["tool"], s["study"]) == origin
+            (s["trial"], s["digest"]): trial
+            for s, trial in sources
+            if s and (s["tool"], s["study"]) == origin
         }
 
     def _trials_of(self, task: str) -> list[Trial]:
         if task not in self._trials:
-            columns = ["training", "finished_index"]
+            columns = ["training", "finished_index", "curve"]
             self._trials[task] = self._store.trials(task=task, columns=columns)
         return self._trials[task]
 
@@ -307,7 +286,7 @@ class _Planner:
         if self._choices.space is None:
             for study in mine:
                 if all(_fits_as_well(config, study.space, space) for config in configs):
-                    return study, _as_before(inferred.findings, study.space)
+                    return study, _as_before(inferred.findings, study)
         return self._new_study(found, task, space, inferred), inferred.findings
 
     def _new_study(
@@ -332,6 +311,17 @@ class _Planner:
             training={IMPORTED: origin},
             versions={"metatune": metatune.__version__},
         )
+
+
+def _conformed(trial: FoundTrial, space: SearchSpace) -> Config | LeftOut:
+    try:
+        return conform(trial.config, space) or _without_parameters(trial)
+    except ConfigurationError as error:
+        return LeftOut(f"trial {trial.key}", str(error))
+
+
+def _without_parameters(trial: FoundTrial) -> LeftOut:
+    return LeftOut(f"trial {trial.key}", "has no parameter")
 
 
 def _because(left_out: Sequence[LeftOut]) -> str:
@@ -360,10 +350,10 @@ def _fits_as_well(config: Config, before: SearchSpace, now: SearchSpace) -> bool
         return False
 
 
-def _as_before(findings: Sequence[Finding], space: SearchSpace) -> list[Finding]:
+def _as_before(findings: Sequence[Finding], study: Study) -> list[Finding]:
     return [
-        replace(finding, parameter=parameter, reason="as when it was first imported")
-        if (parameter := space.parameters.get(finding.name)) is not None
+        replace(finding, parameter=parameter, reason=f"as in study {study.name!r} so far")
+        if (parameter := study.space.parameters.get(finding.name)) is not None
         else finding
         for finding in findings
     ]

@@ -31,8 +31,9 @@ from metatune.trial import TrialState
 # So many different texts, and not one for most trials, are choices.
 _MOST_CHOICES = 20
 _FEW_CHOICES = 3
-# Numbers beside None that are choices, and no range of which None is outside.
+# Numbers beside None or an infinity that are choices, and no range of which that is outside.
 _MOST_BESIDE_NONE = 5
+_INFINITE = ("inf", "-inf")
 # Whole numbers 0, 1, 2, ... in as many trials count them.
 _FEWEST_COUNTED = 10
 # Seconds since 1970, from 2001 to 2065.
@@ -128,12 +129,13 @@ def conform(config: Mapping[str, Value], space: SearchSpace) -> Config:
             fitting = [v for v in _readings(config[name], parameter) if parameter.contains(v)]
             if fitting:
                 found[name] = fitting[0]
-            elif not _is_absent(config[name]):
+            elif not is_absent(config[name]):
                 raise ConfigurationError(f"{name} = {config[name]!r} is not in {parameter}")
     return found
 
 
-def _is_absent(value: Value) -> bool:
+def is_absent(value: Value) -> bool:
+    """Whether a value is None or missing, which tables write where there is none."""
     return parsed(value) is None or is_missing(value)
 
 
@@ -175,10 +177,11 @@ def _find(name: str, values: Sequence[Value], lacking: bool) -> Finding:
         return Finding(name, Categorical((False, True)), "true or false")
     others = [value for value in read if not is_number(value)]
     numbers = [value for value in read if is_number(value)]
-    if all(value is None for value in others) and (
+    if all(value is None or value in _INFINITE for value in others) and (
         not others or len(set(numbers)) > _MOST_BESIDE_NONE
     ):
-        beside = f"; None ({len(others)} trials) is taken for missing" if others else ""
+        none = others.count(None)
+        beside = f"; None ({none} trials) is taken for missing" if none else ""
         found = _number(name, numbers, _is_whole(numbers, present, lacking))
         return Finding(name, found.parameter, found.reason + beside)
     return _choice(name, list(different.values()), [v for v in others if isinstance(v, str)], read)
@@ -242,6 +245,9 @@ def _choice(
         if texts and 2 * matching > len(texts) and count > 2:
             return Finding(name, None, f"{what} in {count} variations")
     if count > _MOST_CHOICES or (count > _FEW_CHOICES and 2 * count > len(values)):
-        return Finding(name, None, f"{count} different texts in {len(values)} trials, as names are")
+        why = f"{count} different texts in {len(values)} trials, as names are"
+        if texts and (numbers := sum(map(is_number, values))):
+            why = f"{numbers} numbers beside texts such as {texts[0]!r}"
+        return Finding(name, None, why)
     choices = sorted(different, key=lambda v: (type(v).__name__, v if is_number(v) else 0, str(v)))
     return Finding(name, Categorical(tuple(choices)), f"{count} different values")

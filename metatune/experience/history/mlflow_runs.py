@@ -16,6 +16,7 @@ from metatune.errors import DataError
 from metatune.experience.history.found import FoundStudy, FoundTrial, LeftOut
 from metatune.experience.history.mlflow_folder import TrackingFolder
 from metatune.experience.history.mlflow_record import Experiment, Point, Run, Tracking
+from metatune.experience.history.passwords import hide_password
 from metatune.experience.history.runs import (
     assemble,
     beside,
@@ -64,18 +65,12 @@ def read(address: str, metric: str | None) -> list[FoundStudy]:
                 else:
                     studies += _studies(tracking, experiment, metric)
     except (OSError, ValueError) as error:
-        raise DataError(f"{_shown(address)}: {error}") from None
+        raise DataError(f"{hide_password(address)}: {error}") from None
     if not studies:
         why = "".join(f"; {one.what}: {one.reason}" for one in lost[:2])
-        raise DataError(f"{_shown(address)}: no experiment of MLflow with a run{why}")
-    check_metric(_shown(address), metric, studies)
+        raise DataError(f"{hide_password(address)}: no experiment of MLflow with a run{why}")
+    check_metric(hide_password(address), metric, studies)
     return beside(studies, lost)
-
-
-def _shown(address: str) -> str:
-    """An address without its password."""
-    scheme, separator, rest = address.partition("://")
-    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
 
 
 @contextmanager

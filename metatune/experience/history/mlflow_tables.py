@@ -17,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from metatune.experience.history.found import LeftOut
 from metatune.experience.history.mlflow_record import Experiment, Point, Run
 from metatune.experience.history.runs import as_number, is_whole
+from metatune.experience.history.servers import read_only
 
 _TABLES = {"experiments", "runs", "params", "metrics", "tags"}
 
@@ -97,8 +98,9 @@ class TrackingTables:
 def _read_only(where: str | Path) -> Engine:
     if isinstance(where, str):
         url = make_url(where)
-        if url.get_backend_name() != "sqlite":
-            return sql.create_engine(url)
+        backend = url.get_backend_name()
+        if backend != "sqlite":
+            return sql.create_engine(url, **read_only(backend))
         where = Path(url.database or "")
     if not where.is_file():
         raise FileNotFoundError(f"there is no file {str(where)!r}")

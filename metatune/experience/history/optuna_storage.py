@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 import sqlite3
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,10 +13,14 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
 from metatune.errors import DataError, SpaceError
-from metatune.experience.history.found import FoundStudy, FoundTrial, LeftOut
+from metatune.experience.choices import held_value
+from metatune.experience.history.found import FoundStudy, FoundTrial, LeftOut, OwnRecord
 from metatune.experience.history.optuna_journal import Journal, is_journal
 from metatune.experience.history.passwords import hide_password
-from metatune.parameters import Categorical, Float, Integer, Parameter, Value
+from metatune.experience.history.runs import as_number, is_whole
+from metatune.experience.history.servers import read_only
+from metatune.experience.marks import mark_of
+from metatune.parameters import Categorical, Float, Integer, Parameter
 from metatune.task import Direction, Report
 from metatune.trial import TrialState
 
@@ -33,13 +35,9 @@ _SERVERS = ("postgresql", "mysql", "mariadb", "oracle", "mssql")
 _SQLITE = b"SQLite format 3\x00"
 _VERSIONS = ("version_info", "alembic_version")
 _TABLES = {"studies", "trials", *_VERSIONS}
-# What keeps a connection from writing; a SQLite file is opened for reading.
-_READ_ONLY: Mapping[str, Mapping[str, Any]] = {
-    "postgresql": {"execution_options": {"postgresql_readonly": True}},
-    "mysql": {"connect_args": {"init_command": "SET SESSION TRANSACTION READ ONLY"}},
-    "mariadb": {"connect_args": {"init_command": "SET SESSION TRANSACTION READ ONLY"}},
-}
 _METRIC_NAMES = "study:metric_names"
+# Among the user attributes of a study that metatune exported.
+_EXPORTED = {"task", "metric", "measure", "space", "optimizer", "pruner"}
 
 
 def recognizes(address: str) -> bool:
@@ -77,7 +75,8 @@ def read(address: str, metric: str | None = None) -> list[FoundStudy]:
     Optuna does not name what a study with a single value measures unless it was told to: it is
     `metric` then, `value` by default. Of several metrics one is read, named as Optuna names it
     (`values_0`, ...) where it was not told; without a `metric` such a study is given without
-    trials. User attributes are not read.
+    trials. A trial that violates a constraint is FAILED. Of user attributes only those are read
+    that metatune writes when it exports a study.
 
     Raises DataError for a storage that is not there, cannot be read or has an older schema.
     """
@@ -158,7 +157,10 @@ def _check_tables(url: str, options: Mapping[str, Any], where: str) -> None:
     try:
         missing = _TABLES - set(inspect(engine).get_table_names())
         if missing:
-            raise DataError(f"{where}: has no table {sorted(missing)[0]!r}, so is not Optuna's")
+            raise DataError(
+                f"{where}: has no table {sorted(missing)[0]!r}, so is not Optuna's; for MLflow's "
+                f"say --from mlflow"
+            )
         with engine.connect() as connection:
             for table in _VERSIONS:
                 if connection.execute(text(f"SELECT * FROM {table}")).first() is None:
@@ -191,13 +193,13 @@ def _read_only(address: str) -> tuple[str, dict[str, Any]]:
     else:
         try:
             url = make_url(address)
-        except ArgumentError as error:
+        except (ArgumentError, ValueError) as error:  # the latter for a port
             raise DataError(
                 f"Optuna storage {hide_password(address)}: no URL: {_line(error)}"
             ) from None
         backend = url.get_backend_name()
         if backend != "sqlite":
-            return address, {k: dict(v) for k, v in _READ_ONLY.get(backend, {}).items()}
+            return address, read_only(backend)
         path = Path((url.database or "").removeprefix("file:").partition("?")[0])
     if not path.is_file():
         raise DataError(f"Optuna storage {address}: there is no file {str(path)!r}")
@@ -236,7 +238,9 @@ def _study(
     if objective is None:
         return FoundStudy(name, name, TOOL, (), metrics=tuple(named))
     direction: Direction = "maximize" if study.directions[objective].value == 2 else "minimize"
-    trials, left_out = _trials(storage, study._study_id)
+    trials, left_out = _trials(storage, storage.get_study_id_from_name(name))
+    mark = mark_of(name, next((t.datetime_start for t in trials if t.number == 0), None))
+    was_exported = study.user_attrs.keys() >= _EXPORTED
     parameters, notes = _parameters(trials)
     found = []
     for trial in trials:
@@ -245,7 +249,8 @@ def _study(
         elif trial.state.name == "WAITING":
             left_out.append(LeftOut(f"trial {trial.number}", "has not begun"))
         else:
-            found.append(_trial(trial, objective, keep_curve=objectives == 1))
+            own = _exported(name, trial) if was_exported else OwnRecord(trial.number, mark)
+            found.append(_trial(trial, objective, own, keep_curve=objectives == 1))
     return FoundStudy(
         key=name,
         name=name,
@@ -280,32 +285,39 @@ def _trials(storage: BaseStorage, study_id: int) -> tuple[list[FrozenTrial], lis
             left_out.append(LeftOut(f"trial {number}", f"cannot be read: {_line(error)}"))
 
 
-def _trial(trial: FrozenTrial, objective: int, keep_curve: bool) -> FoundTrial:
+def _exported(study: str, trial: FrozenTrial) -> OwnRecord | None:
+    """What a trial of a study that metatune exported says of itself; None for one that was added
+    to the study since."""
+    number, seconds = trial.user_attrs.get("number"), as_number(trial.user_attrs.get("seconds"))
+    if not is_whole(number) or seconds is None:
+        return None
+    return OwnRecord(number, study=study, seconds=seconds)
+
+
+def _trial(
+    trial: FrozenTrial, objective: int, own: OwnRecord | None, keep_curve: bool
+) -> FoundTrial:
     state = TrialState.FAILED if trial.state.name == "FAIL" else TrialState(trial.state.name)
     steps = sorted(trial.intermediate_values.items()) if keep_curve else []
     seconds = trial.duration.total_seconds() if trial.duration is not None else 0.0
     value = trial.values[objective] if trial.values is not None else None
     if value is None and steps and state is TrialState.PRUNED:
         value = steps[-1][1]
+    error = "failed in Optuna, which does not keep why" if state is TrialState.FAILED else None
+    violated = {name: by for name, by in trial.constraints.items() if not by <= 0.0}
+    if violated and state.finished and error is None:
+        state, error = TrialState.FAILED, f"constraints violated: {violated}"
     return FoundTrial(
         key=str(trial.number),
-        config={name: plain(value) for name, value in trial.params.items()},
+        config={name: held_value(value) for name, value in trial.params.items()},
         state=state,
         # Optuna keeps no time of a report: what is known is when the trial ended.
         curve=tuple(Report(step, value, seconds) for step, value in steps),
         value=value,
         seconds=seconds,
-        error="failed in Optuna, which does not keep why" if state is TrialState.FAILED else None,
+        error=error,
+        own=own,
     )
-
-
-def plain(value: Any) -> Value:
-    """A value as a search space can have it: what is no text, number, boolean or None as text."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    if value is None or isinstance(value, str | int | float):
-        return value
-    return json.dumps(value, default=str)
 
 
 def _parameters(
@@ -337,7 +349,7 @@ def _parameter(distributions: Sequence[BaseDistribution]) -> tuple[Parameter, st
     integers = [d for d in distributions if isinstance(d, IntDistribution)]
     if choices:
         every = [choice for d in choices for choice in d.choices]
-        kept = {repr(plain(choice)): plain(choice) for choice in every}
+        kept = {repr(held_value(choice)): held_value(choice) for choice in every}
         if len(kept) == 1:
             raise SpaceError("a single choice")
         odd = any(not isinstance(c, str | int | float | None) for c in every)

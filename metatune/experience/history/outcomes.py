@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from metatune.experience.history.found import FoundTrial, LeftOut
 from metatune.task import Report, Task
-from metatune.trial import TrialState
+from metatune.trial import Trial, TrialState
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,19 @@ def outcome_of(trial: FoundTrial, task: Task) -> Outcome | LeftOut:
     elif task.measure == "best":
         value = min([value, *(report.value for report in curve)], key=task.flip)
     return Outcome(trial, _digest(trial, task), state, value, curve, error)
+
+
+def went_on(
+    outcomes: Sequence[Outcome], known: Mapping[tuple[str, str], Trial]
+) -> Iterator[LeftOut]:
+    """Those of the trials that the store has, by key and digest, that went on since. They stay as
+    they are: searches that learned from them must propose the same when resumed."""
+    for outcome in outcomes:
+        trial = known.get((outcome.found.key, outcome.digest))
+        step = outcome.curve[-1].step if outcome.curve else 0
+        if trial is not None and trial.step < step:
+            when = f"was imported when it had come to step {trial.step}, of now {step}"
+            yield LeftOut(f"trial {outcome.found.key}", f"{when}; stays as it is")
 
 
 def _digest(trial: FoundTrial, task: Task) -> str:

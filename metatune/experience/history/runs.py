@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any, TypeGuard
 
 from metatune.errors import DataError
+from metatune.experience.choices import held_value
 from metatune.experience.history.found import FoundStudy, FoundTrial, LeftOut
 from metatune.space import Config
 from metatune.task import Direction, Report
@@ -57,7 +58,7 @@ def leaves(nested: Mapping[str, Any], separator: str, above: str = "") -> Iterat
 
 
 def flat_config(nested: Mapping[str, Any], separator: str) -> Config:
-    """A nested configuration as one level; what is no scalar becomes JSON text.
+    """A nested configuration as one level, values as `held_value` has them.
 
     Raises ValueError for two settings of one name and for what is nested too deeply.
     """
@@ -66,8 +67,7 @@ def flat_config(nested: Mapping[str, Any], separator: str) -> Config:
         for name, value in leaves(nested, separator):
             if name in config:
                 raise ValueError(f"two settings are named {name!r}")
-            scalar = value is None or isinstance(value, str | int | float)
-            config[name] = value if scalar else json.dumps(value)
+            config[name] = held_value(value)
     except RecursionError:
         raise ValueError("settings are nested too deeply") from None
     return config

@@ -15,6 +15,7 @@ from metatune.experience.history import (
     wandb_runs,
 )
 from metatune.experience.history.found import FoundStudy
+from metatune.experience.history.passwords import hide_password
 
 
 class Tool(StrEnum):
@@ -39,11 +40,10 @@ def recognized(address: str) -> Tool:
         return Tool.WANDB
     if table_file.recognizes(address):
         return Tool.TABLE
-    if "://" not in address and not Path(address).exists():
-        raise InputError(f"{address}: there is no such file or folder")
     raise InputError(
-        f"{address}: nothing that can be imported: no Optuna storage, Ray Tune experiment, MLflow "
-        f"tracking folder or database, W&B run or run table, .csv, .json, .jsonl or .parquet file"
+        f"{hide_password(address)}: nothing that can be imported: no Optuna storage, Ray Tune "
+        f"experiment, MLflow tracking folder or database, W&B run or run table, .csv, .tsv, .json, "
+        f".jsonl, .ndjson or .parquet file"
     )
 
 
@@ -56,15 +56,19 @@ def read_source(
     """The studies in a source, read as one of `tool`, or of what is recognized if None.
 
     `columns` say what the columns of a table mean, as `table_file.read` takes them. Raises
-    InputError where they are given for something else, and what the reader raises.
+    InputError for a file that is not there, where columns are given for something else than a
+    table, and what the reader raises.
     """
+    if "://" not in address and not _exists(address):
+        raise InputError(f"{address}: there is no such file or folder")
     # A run table of W&B whose columns are named is a table like any other.
     tool = tool or (
         Tool.TABLE if columns and table_file.recognizes(address) else recognized(address)
     )
     if columns and tool is not Tool.TABLE:
         named = ", ".join(f"--{name}" for name in columns)
-        raise InputError(f"{named}: for tables, and {address} was written by {tool}; leave it out")
+        shown = hide_password(address)
+        raise InputError(f"{named}: for tables, and {shown} was written by {tool}; leave it out")
     if tool is Tool.OPTUNA:
         return optuna_storage.read(address, metric)
     if tool is Tool.RAY:
@@ -74,3 +78,10 @@ def read_source(
     if tool is Tool.WANDB:
         return wandb_runs.read(address, metric)
     return table_file.read(address, metric, **columns)  # type: ignore[arg-type]
+
+
+def _exists(path: str) -> bool:
+    try:
+        return Path(path).exists()
+    except OSError:  # a name that is too long, say
+        return False

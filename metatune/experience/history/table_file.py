@@ -65,7 +65,8 @@ def read(
     `seconds` are those since the trial began then. Without a `trial` each row is one. Without a
     `metric` nothing is read but which columns could be it. Texts stay what they are.
 
-    Raises DataError for a file that cannot be read, and for a column that it does not have.
+    Raises DataError for a file that cannot be read, for a column that it does not have and for a
+    parameter that is given for something else too.
     """
     path = Path(address)
     rows, left_out = read_rows(path)
@@ -79,7 +80,11 @@ def read(
         raise DataError(
             f"{path}: with a step column {step!r}, name the column that tells the trial"
         )
-    taken = {column for column in asked.values() if column is not None}
+    taken = {column: what for what, column in asked.items() if column is not None}
+    for _, column in given:
+        if column in taken:
+            what = taken[column]
+            raise DataError(f"{path}: column {column!r} is given for the {what} and as a parameter")
     others = tuple(name for name in names if name not in taken)
     metrics = (metric,) if metric else tuple(n for n in others if _is_numeric(rows, n))
     found: tuple[FoundTrial, ...] = ()
@@ -153,7 +158,9 @@ def _config(rows: Sequence[Row], parameters: Sequence[str]) -> Config:
     config: Config = {}
     for row in rows:
         for name in parameters:
-            if name in row and config.setdefault(name, row[name]) != row[name]:
+            if name not in row or is_missing(row[name]):
+                continue
+            if config.setdefault(name, row[name]) != row[name]:
                 raise ValueError(
                     f"{name} = {config[name]!r} and {row[name]!r}: rows of one trial must agree"
                 )
@@ -190,8 +197,8 @@ def _number(row: Row, column: str) -> float | None:
 
 
 def _seconds(row: Row, column: str | None) -> float:
-    """Seconds, written as a number or as `1 days 02:03:04.5`; 0 where the cell is empty."""
-    if column is None or column not in row:
+    """Seconds, written as a number or as `1 days 02:03:04.5`; 0 where there are none."""
+    if column is None or is_missing(row.get(column, "")):
         return 0.0
     match = _DURATION.fullmatch(str(row[column]))
     if match is not None:

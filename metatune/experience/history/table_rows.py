@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import csv
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from metatune.errors import DataError
+from metatune.experience.choices import held_value
 from metatune.experience.history.found import LeftOut
 from metatune.experience.history.runs import parse_json
 from metatune.parameters import Value
+
+if TYPE_CHECKING:
+    from _csv import Reader as CsvReader
 
 Row = dict[str, Value]
 # Rows with where they stand, as a person would look for them, and those that cannot be read.
@@ -25,6 +28,8 @@ def read_rows(path: Path) -> Rows:
     JSON is a list of objects, or one object a line; objects in objects become names with dots,
     lists text. Raises DataError if the file as a whole cannot be read.
     """
+    if path.suffix.lower() not in ENDINGS:
+        raise DataError(f"{path}: ends in none of {', '.join(ENDINGS)}")
     try:
         rows, left_out = ENDINGS[path.suffix.lower()](path)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -50,15 +55,31 @@ def _read_csv(path: Path) -> Rows:
             )
         rows: list[tuple[str, Row]] = []
         left_out = []
-        for cells in lines:
-            where = f"line {lines.line_num}"
-            if len(cells) == len(header):
+        for where, cells in _cells(lines):
+            if isinstance(cells, csv.Error):
+                left_out.append(LeftOut(where, str(cells)))
+            elif len(cells) == len(header):
                 named = zip(header, cells, strict=True)
                 rows.append((where, {n: cell for n, cell in named if n and cell.strip()}))
             elif cells:
                 reason = f"has {len(cells)} cells, and the first line {len(header)}"
                 left_out.append(LeftOut(where, reason))
     return rows, left_out
+
+
+def _cells(lines: CsvReader) -> Iterator[tuple[str, list[str] | csv.Error]]:
+    """The cells of each row, or what is wrong with it, after which the next line begins a row."""
+    while True:
+        first = lines.line_num + 1
+        cells: list[str] | csv.Error
+        try:
+            cells = next(lines)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            cells = error
+        last = lines.line_num
+        yield f"line {last}" if first >= last else f"lines {first} to {last}", cells
 
 
 def _read_json(path: Path) -> Rows:
@@ -77,7 +98,16 @@ def _read_json(path: Path) -> Rows:
             except ValueError as error:
                 left_out.append(LeftOut(f"line {index}", f"is no JSON: {error}"))
     found, others = _objects(rows)
+    if not found and _is_object(text):
+        raise DataError(f"{path}: is one object; there must be a list of objects, or one a line")
     return found, left_out + others
+
+
+def _is_object(text: str) -> bool:
+    try:
+        return isinstance(parse_json(text), dict)
+    except ValueError:
+        return False
 
 
 def _objects(entries: Mapping[str, Any]) -> Rows:
@@ -103,7 +133,7 @@ def _flat(entry: Mapping[str, Any], prefix: str = "") -> Row:
 def _plain(value: Any) -> Value:
     if isinstance(value, str | int | float):
         return value
-    return json.dumps(value, default=str) if isinstance(value, list) else str(value)
+    return held_value(value) if isinstance(value, list) else str(value)
 
 
 def _read_parquet(path: Path) -> Rows:

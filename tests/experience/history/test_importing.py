@@ -7,6 +7,7 @@ import math
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
 import optuna
@@ -15,12 +16,9 @@ from optuna.distributions import BaseDistribution, FloatDistribution
 
 from metatune.errors import InputError, StudyError, StudyLockedError
 from metatune.experience.history import importing
-from metatune.experience.history.importing import (
-    Choices,
-    ImportPlan,
-    carry_out,
-    plan_import,
-)
+from metatune.experience.history.importing import carry_out, plan_import
+from metatune.experience.history.passwords import hide_password
+from metatune.experience.history.plans import Choices, ImportPlan
 from metatune.experience.history.sources import Tool, read_source
 from metatune.experience.store import ExperienceStore
 from metatune.parameters import Categorical, Float
@@ -30,6 +28,7 @@ from metatune.task import Report, Task
 from metatune.trial import Trial, TrialState
 
 OPTUNA = Path(__file__).parent / "fixtures" / "optuna"
+RAY = Path(__file__).parent / "fixtures" / "ray"
 STORAGE = str(OPTUNA / "storage.db")
 EXPECTED: list[dict[str, Any]] = json.loads((OPTUNA / "expected.json").read_text())
 
@@ -188,9 +187,11 @@ def test_interrupted_it_is_completed_by_importing_again(
     monkeypatch.setattr(importing, "_TRIALS_AT_ONCE", 5)
     plan = plan_import(store, STORAGE, "shop", Choices(study="small"))
 
-    def stop(done: int, of: int) -> None:
-        assert of == 18
-        if done == 10:
+    told: list[None] = []
+
+    def stop() -> None:
+        told.append(None)
+        if len(told) == 10:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -224,6 +225,27 @@ def test_a_task_that_the_store_has_is_the_one_that_was_meant(store: ExperienceSt
     assert store.study("optuna-named").task == Task("shop", "accuracy", "maximize")
 
 
+def test_tasks_of_one_name_on_several_data_are_not_chosen_from(
+    store: ExperienceStore, tmp_path: Path
+) -> None:
+    space = SearchSpace({"x": Float(0.0, 1.0)})
+    store.put_study(Study("a", Task("shop", "loss", data_hash="h1"), space))
+    path = tmp_path / "x.json"
+    import_(store, table(path, rows(4)), **LOSS)
+    store.put_study(Study("b", Task("shop", "loss", data_hash="h2"), space))
+    store.put_study(Study("c", Task("shop", "loss", data_hash="h3", measure="best"), space))
+    with pytest.raises(InputError) as raised:
+        import_(store, STORAGE, study="small", metric="loss")
+    assert (
+        "task 'shop' is of several data sets in the store: data hash 'h1' (study 'a'), 'h2' "
+        "(study 'b'); give another --task name"
+    ) in str(raised.value)
+    # What came from the same source before says which it is.
+    import_(store, table(path, rows(5)), **LOSS)
+    assert store.study("table-x").task.data_hash == "h1"
+    assert len(store.trials(study="table-x")) == 5
+
+
 def test_a_study_that_has_the_name_already_is_left_alone(store: ExperienceStore) -> None:
     own = Study("optuna-small", Task("t"), SearchSpace({"x": Float(0.0, 1.0)}))
     store.put_study(own)
@@ -238,6 +260,40 @@ def test_no_finite_value_is_a_failure_and_says_so(store: ExperienceStore, tmp_pa
     failed = store.trials(states=[TrialState.FAILED])
     assert [(trial.number, trial.value) for trial in failed] == [(4, None)]
     assert failed[0].error == "measured loss = inf, which is no finite number"
+
+
+def test_what_tried_nothing_is_left_out(store: ExperienceStore, tmp_path: Path) -> None:
+    content = [*rows(4), {"loss": 1.0}, {"lr": "", "opt": math.nan, "loss": 2.0}]
+    (planned,) = import_(store, table(tmp_path / "x.json", content), **LOSS).studies
+    assert [t.config.keys() for t in store.trials()] == [{"lr", "opt"}] * 4
+    assert [one.reason for one in planned.left_out] == ["has no parameter"] * 2
+    assert planned.study.space.when == {}
+
+
+def test_what_failed_before_it_asked_for_anything_is_left_out(
+    store: ExperienceStore, tmp_path: Path
+) -> None:
+    def objective(trial: optuna.Trial) -> float:
+        if trial.number == 1:
+            raise ValueError
+        return trial.suggest_float("x", 0.0, 1.0)
+
+    address = f"sqlite:///{tmp_path}/x.db"
+    study = optuna.create_study(study_name="s", storage=address)
+    study.optimize(objective, n_trials=3, catch=(ValueError,))
+    (planned,) = import_(store, address).studies
+    assert [t.training["imported"]["trial"] for t in planned.trials] == ["0", "2"]
+    assert [one.reason for one in planned.left_out] == ["has no parameter"]
+
+
+def test_what_has_no_parameter_of_a_given_space_is_left_out(
+    store: ExperienceStore, tmp_path: Path
+) -> None:
+    path = table(tmp_path / "x.json", [*rows(3), {"opt": "sgd", "loss": 1.0}])
+    space = SearchSpace({"lr": Float(1e-3, 1.0, log=True)})
+    (planned,) = import_(store, path, space=space, space_source="x.toml", **LOSS).studies
+    assert [one.reason for one in planned.left_out] == ["has no parameter"]
+    assert len(store.trials()) == 3
 
 
 def test_the_best_report_counts_where_that_is_asked_for(
@@ -291,13 +347,18 @@ def test_a_space_that_is_given_holds(store: ExperienceStore, tmp_path: Path) -> 
             "has no trial that fits the space (trial",
         ),
         ({**LOSS, "tool": Tool.OPTUNA}, "is no SQLite database"),
-        ({**LOSS, "columns": {"parameters": ["loss"]}}, "has no parameter that changes"),
+        ({**LOSS, "study": "x", "tool": Tool.RAY}, "no experiment of Ray Tune"),
+        ({**LOSS, "columns": {"parameters": ["opt"]}}, "has no parameter that changes"),
+        (
+            {**LOSS, "columns": {"parameters": ["lr", "loss"]}},
+            "column 'loss' is given for the metric and as a parameter",
+        ),
     ],
 )
 def test_what_cannot_be_imported_is_named_in_one_line(
     store: ExperienceStore, tmp_path: Path, choices: dict[str, Any], said: str
 ) -> None:
-    path = table(tmp_path / "x.json", [{"lr": 0.1, "loss": 1.0}, {"lr": 0.2, "loss": 1.0}])
+    path = table(tmp_path / "x.json", [{"lr": lr, "opt": "sgd", "loss": 1.0} for lr in (0.1, 0.2)])
     with pytest.raises(InputError) as raised:
         import_(store, path, **choices)
     assert said in str(raised.value)
@@ -312,10 +373,15 @@ def test_what_the_source_says_is_not_contradicted(store: ExperienceStore) -> Non
         plan_import(store, STORAGE, "shop", Choices(study="named", metric="loss"))
 
 
-@pytest.mark.parametrize("address", ["nowhere.db", "s3://bucket/x.csv", "."])
+@pytest.mark.parametrize("address", ["nowhere.db", "x" * 300, "s3://bucket/x.csv", "."])
 def test_what_nothing_can_read_is_named(store: ExperienceStore, address: str) -> None:
     with pytest.raises(InputError, match=r"no such file or folder|nothing that can be imported"):
         plan_import(store, address, "shop")
+
+
+def test_a_password_is_not_shown_where_nothing_can_read_the_address(store: ExperienceStore) -> None:
+    with pytest.raises(InputError, match=r"postgre://me:\*\*\*@host/db: nothing"):
+        plan_import(store, "postgre://me:secret@host/db", "shop")
 
 
 def test_columns_are_for_tables(store: ExperienceStore) -> None:
@@ -329,6 +395,56 @@ def test_a_password_is_not_kept(store: ExperienceStore, monkeypatch: pytest.Monk
     plan = plan_import(store, "postgresql://me:p@ss/w@host/db", "shop")
     assert plan.address == "postgresql://me:***@host/db"
     assert plan.studies[0].study.training["imported"]["from"] == plan.address
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("mysql://host/db?user=me&password=p@s:s&x=1", "mysql://host/db?user=me&password=***&x=1"),
+        ("mssql+pyodbc:///?odbc_connect=UID%3Dme%3BPWD%3Dp", "mssql+pyodbc:///?odbc_connect=***"),
+        ("sqlite:////data/a:b@c/old.db", "sqlite:////data/a:b@c/old.db"),
+        ("data/pwd=1/old.db", "data/pwd=1/old.db"),
+    ],
+)
+def test_what_is_secret_in_an_address_is_hidden(address: str, shown: str) -> None:
+    assert hide_password(address) == shown
+
+
+def test_a_trial_that_went_on_after_it_was_imported_is_told(
+    store: ExperienceStore, tmp_path: Path
+) -> None:
+    columns = {"trial": "run", "step": "epoch", "state": "end"}
+    for epochs, end in ((3, "stopped"), (9, "finished")):
+        content = [
+            {"run": run, "epoch": epoch, "lr": 0.1 * (1 + run), "loss": 9.0 - epoch, "end": end}
+            for run in range(2)
+            for epoch in range(1, epochs + 1)
+        ]
+        plan = import_(store, table(tmp_path / "x.json", content), columns=columns, **LOSS)
+    (planned,) = plan.studies
+    assert (len(planned.trials), planned.known) == (0, 2)
+    reason = "was imported when it had come to step 3, of now 9; stays as it is"
+    assert [(one.what, one.reason) for one in planned.left_out] == [
+        ("trial 0", reason),
+        ("trial 1", reason),
+    ]
+
+
+def test_a_copy_beside_the_source_adds_nothing(store: ExperienceStore, tmp_path: Path) -> None:
+    for place in ("now", "backup"):
+        copytree(RAY / "asha", tmp_path / "runs" / place / "asha")
+    plan = import_(store, str(tmp_path / "runs"), **LOSS)
+    assert [(len(one.trials), one.known) for one in plan.studies] == [(8, 0), (0, 8)]
+    assert plan.studies[1].study.trials == len(store.trials()) == 8
+
+
+def test_a_damaged_table_of_names_is_no_fault_of_the_source(
+    store: ExperienceStore, tmp_path: Path
+) -> None:
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "aliases.toml").write_text("lr = 1")
+    with pytest.raises(InputError, match=r"^\S*aliases.toml: lr = 1 must be a list of names"):
+        plan_import(store, STORAGE, "shop")
 
 
 def test_what_is_imported_is_learned_from(store: ExperienceStore, tmp_path: Path) -> None:

@@ -168,6 +168,18 @@ def test_none_beside_many_numbers_is_missing() -> None:
     assert conform({"p": "None", "z": True}, found.space) == {"z": True}
 
 
+def test_an_infinity_beside_many_numbers_is_outside_their_range() -> None:
+    values: list[Any] = [10.0**-n for n in range(9)]
+    assert parameter([*values, math.inf, "-inf"]) == parameter(values) == Float(1e-8, 1.0, log=True)
+    assert parameter([1.0, 5.0, math.inf] * 3) == Categorical((1.0, 5.0, "inf"))
+
+
+def test_a_text_among_many_numbers_is_named() -> None:
+    values: list[Any] = ["auto", *(0.1 * n for n in range(29))]
+    assert parameter(values) is None
+    assert reason(values) == "29 numbers beside texts such as 'auto'"
+
+
 def test_constants_are_told() -> None:
     found = infer(trials([{"a": "0.5", "b": n} for n in range(3)]))
     assert found.constants == {"a": 0.5}

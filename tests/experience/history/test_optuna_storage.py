@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import shutil
 import sqlite3
 from contextlib import closing
@@ -11,12 +10,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import optuna
 import pytest
+import sqlalchemy
 from optuna.exceptions import StorageInternalError
 from optuna.study import StudyDirection
+from sqlalchemy.engine import make_url
 
 from metatune.errors import DataError
-from metatune.experience.history import optuna_storage
+from metatune.experience.history import mlflow_runs, optuna_storage
 from metatune.experience.history.found import FoundStudy
 from metatune.experience.history.optuna_storage import read, recognizes
 from metatune.parameters import Categorical, Float, Integer
@@ -275,6 +277,24 @@ def test_a_journal_of_something_else_is_named_with_its_line(journal: Path) -> No
         read(str(journal))
 
 
+def test_a_trial_outside_the_constraints_is_a_failure(tmp_path: Path) -> None:
+    def objective(trial: optuna.Trial) -> float:
+        trial.set_constraint("memory", trial.number - 1.0)
+        return trial.suggest_float("x", 0.0, 1.0)
+
+    address = f"sqlite:///{tmp_path}/x.db"
+    optuna.create_study(storage=address, study_name="x").optimize(objective, n_trials=3)
+    trials = study(address, "x").trials
+    assert [trial.state for trial in trials] == ["COMPLETE", "COMPLETE", "FAILED"]
+    assert trials[2].error == "constraints violated: {'memory': 1.0}"
+
+
+def test_a_url_that_is_none_is_named() -> None:
+    with pytest.raises(DataError, match=r"me:\*\*\*@host:port/db: no URL: ") as raised:
+        read("postgresql://me:secret@host:port/db")
+    assert "secret" not in str(raised.value)
+
+
 def test_passwords_are_not_shown_where_no_server_answers() -> None:
     with pytest.raises(DataError, match="Optuna storage ") as raised:
         read("postgresql://me:secret@127.0.0.1:9/db")
@@ -282,7 +302,22 @@ def test_passwords_are_not_shown_where_no_server_answers() -> None:
     assert "\n" not in str(raised.value)
 
 
-def test_a_value_is_kept_as_a_space_can_have_it() -> None:
-    plain = optuna_storage.plain
-    assert [plain(v) for v in (None, True, 3, 0.5, "a")] == [None, True, 3, 0.5, "a"]
-    assert [plain(v) for v in ([1, 2], math.inf, {"a": None})] == ["[1, 2]", "inf", '{"a": null}']
+def test_servers_are_opened_without_leave_to_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[tuple[str, dict[str, Any]]] = []
+
+    def create_engine(url: object, **options: Any) -> None:
+        opened.append((make_url(str(url)).get_backend_name(), options))
+        raise ImportError("no driver")
+
+    monkeypatch.setattr(sqlalchemy, "create_engine", create_engine)
+    for url in ("postgresql://host/db", "mysql+pymysql://host/db", "mariadb://host/db"):
+        for reader in (optuna_storage, mlflow_runs):
+            with pytest.raises(DataError, match="no driver"):
+                reader.read(url, None)
+    assert [backend for backend, _ in opened] == [
+        name for name in ("postgresql", "mysql", "mariadb") for _ in range(2)
+    ]
+    for _, options in opened[:2]:
+        assert options == {"execution_options": {"postgresql_readonly": True}}
+    for _, options in opened[2:]:
+        assert options == {"connect_args": {"init_command": "SET SESSION TRANSACTION READ ONLY"}}

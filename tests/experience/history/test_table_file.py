@@ -193,7 +193,7 @@ def test_tables_of_spreadsheets_in_other_countries_are_read(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("x.csv", b'lr,loss\n0.1,0.5\n0.2,"0.4\n0.3,0.3\n', "cannot be read: unexpected end"),
+        ("x.csv", b'"lr,loss\n0.1,0.5\n0.2,0.4\n', "cannot be read: unexpected end"),
         ("x.csv", b"lr,loss\n\xff\xfe,1\n", "cannot be read: 'utf-8' codec"),
         ("x.csv", b"lr,lr,loss\n1,2,3\n", "two columns are called 'lr'"),
         ("x.csv", b"lr,loss\n", "has no rows"),
@@ -201,8 +201,10 @@ def test_tables_of_spreadsheets_in_other_countries_are_read(tmp_path: Path) -> N
         ("x.json", b'[{"lr": 0.1, "loss": 1.0}, {"lr": 0.', "is no JSON"),
         ("x.json", b"[" * 100_000, "is no JSON"),
         ("x.jsonl", b'{"lr": \n', "has no rows; line 1 is no JSON"),
+        ("x.json", b'{\n"trials": [{"lr": 0.1}]\n}', "is one object; there must be a list"),
         ("x.parquet", b"PAR1 and then nothing", "is no Parquet"),
         ("x.parquet", b"", "is no Parquet"),
+        ("x.xlsx", b"PK", "ends in none of .csv, .tsv, .json"),
     ],
 )
 def test_a_damaged_file_is_named(tmp_path: Path, name: str, content: bytes, said: str) -> None:
@@ -219,6 +221,32 @@ def test_a_parquet_file_cut_short_is_named(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(DataError, match="is no Parquet"):
         one(path)
+
+
+def test_broken_lines_of_csv_are_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text('lr,loss\n0.1,1\n"0.2"x,2\n0.3,3\n"0.4,4\n0.5,5\n')
+    study = one(path)
+    assert [trial.config["lr"] for trial in study.trials] == ["0.1", "0.3"]
+    assert reasons(study) == {
+        "line 3": "',' expected after '\"'",
+        "lines 5 to 6": "unexpected end of data",
+    }
+
+
+def test_nan_is_a_cell_without_a_value(tmp_path: Path) -> None:
+    """As arrays have it where a parameter does not exist."""
+    table = {
+        "run": [0, 0, 1, 1],
+        "momentum": [math.nan, math.nan, 0.9, 0.9],
+        "took": [math.nan, 2.0, 1.0, 2.0],
+        "loss": [4.0, 3.0, 2.0, 1.0],
+    }
+    parquet.write_table(pa.table(table), tmp_path / "x.parquet")
+    study = one(tmp_path / "x.parquet", trial="run", seconds="took")
+    assert study.left_out == ()
+    assert [trial.config for trial in study.trials] == [{}, {"momentum": 0.9}]
+    assert [trial.seconds for trial in study.trials] == [2.0, 2.0]
 
 
 def test_broken_lines_of_json_are_left_out(tmp_path: Path) -> None:
