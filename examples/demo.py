@@ -1,7 +1,8 @@
 """metatune on three real tasks, one after another, in a store that starts empty.
 
 The third task is searched twice, with the memory of the first two and without, and the best
-configuration is written to demo/best.toml and trained again from that file. Run by `make demo`.
+configuration is written to demo/best.toml and trained again from that file. The experience that
+comes with metatune is left out: some of it is of this very task. Run by `make demo`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 import metatune
-from metatune import export
+from metatune.export import documents, retraining
 from metatune.orchestration.cluster import connected
 from metatune.orchestration.search import SearchResult
 from metatune.trial import TrialState
@@ -40,6 +41,7 @@ def run(task: str, *, memory: bool = True) -> SearchResult:
         trials=TRIALS,
         max_steps=EPOCHS,
         memory=memory,
+        starter=False,
     )
     states = [trial.state for trial in result.trials]
     best = result.best
@@ -99,8 +101,8 @@ def main() -> None:
     if best is None:
         raise SystemExit("no trial completed")
     file = FOLDER / "best.toml"
-    file.write_text(export.to_text(export.document(remembered.study, best), "toml"))
-    again = export.train(export.read(file), str(file))
+    file.write_text(documents.to_text(documents.document(remembered.study, best), "toml"))
+    again = retraining.train(documents.read(file), str(file))
     same = "the same" if again.value == again.recorded else "NOT the same"
     console.print(f"{file} trained again: {again.value!r}, recorded {again.recorded!r}: {same}")
     console.print("on data no search has seen: " + _scores(again.test))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -250,7 +251,7 @@ def test_wrong_usage_ends_with_2(cli: Cli) -> None:
 
 @pytest.mark.usefixtures("cluster")
 def test_search_show_export_and_train_again_to_the_same_score(cli: Cli) -> None:
-    few = ["--trials", 4, "--epochs", 5, "--pruner", "none"]
+    few = ["--trials", 4, "--epochs", 5, "--pruner", "none", "--no-starter"]
     found = cli.json("search", "mlp", "--task", "wine", *few)
     assert found["complete"]
     assert found["study"] == "mlp-wine-0"
@@ -273,7 +274,8 @@ def test_search_show_export_and_train_again_to_the_same_score(cli: Cli) -> None:
     hand_edited_files_are_refused(cli, cli.folder / "best.json")
     listed = cli.json("experience", "list")["studies"]
     assert [s["study"] for s in listed] == ["mlp-wine-0"]
-    proposed = cli.json("suggest", "mlp", "--task", "iris", "--count", 3)["suggestions"]
+    asked = ["--task", "iris", "--count", 3, "--no-starter"]
+    proposed = cli.json("suggest", "mlp", *asked)["suggestions"]
     assert proposed[0]["optimizer"] == "transfer"
     assert proposed[0]["tasks"] == {"wine": 1.0}
     assert cli.json("experience", "verify") == {"damaged": []}
@@ -283,7 +285,7 @@ def test_search_show_export_and_train_again_to_the_same_score(cli: Cli) -> None:
 
 @pytest.mark.usefixtures("cluster")
 def test_the_best_of_a_population_trains_again_to_the_score_it_has_alone(cli: Cli) -> None:
-    few = ["--trials", 8, "--epochs", 9, "--population", 4, "--concurrency", 1]
+    few = ["--trials", 8, "--epochs", 9, "--population", 4, "--concurrency", 1, "--no-starter"]
     best = cli.json("search", "mlp", "--task", "iris", *few)["best"]
     assert best["alone"] == pytest.approx(best["value"], rel=0.1)
     shown = cli.json("experience", "show", "--study", "mlp-iris-0")["trials"]
@@ -389,8 +391,9 @@ def test_a_pruned_trial_trains_again_to_its_own_score(cli: Cli) -> None:
 def test_tables_are_for_people(cli: Cli) -> None:
     options = ["--store", cli.store]
     few = ["--trials", 3, "--epochs", 2, "--pruner", "none"]
-    code, out, _ = cli("search", "mlp", "--task", "iris", *few, *options)
+    code, out, err = cli("search", "mlp", "--task", "iris", *few, *options)
     assert code == 0
+    assert "trials on 40 tasks that come with metatune" in err
     assert "best validation_loss" in out
     assert "metatune export mlp-iris-0" in out
     for command in (["list"], ["show"]):
@@ -403,6 +406,7 @@ def test_tables_are_for_people(cli: Cli) -> None:
     code, out, _ = cli("suggest", "mlp", "--task", "wine", *options)
     assert code == 0
     assert "transfer" in out
+    assert re.search(r"36\s+more", out)
     code, out, _ = cli("export", "mlp-iris-0", *options)
     assert code == 0
     (cli.folder / "best.toml").write_text(out)
@@ -414,7 +418,8 @@ def test_tables_are_for_people(cli: Cli) -> None:
 @pytest.mark.usefixtures("cluster")
 @pytest.mark.filterwarnings("default::metatune.errors.ExperienceWarning")
 def test_damage_is_named_and_the_rest_is_read(cli: Cli) -> None:
-    cli.json("search", "mlp", "--task", "iris", "--trials", 2, "--epochs", 2, "--concurrency", 1)
+    few = ["--trials", 2, "--epochs", 2, "--concurrency", 1, "--no-starter"]
+    cli.json("search", "mlp", "--task", "iris", *few)
     files = sorted(cli.store.rglob("*.parquet"))
     files[0].write_bytes(files[0].read_bytes()[:-9])
     code, out, _ = cli("experience", "verify", "--store", cli.store)
@@ -431,7 +436,7 @@ def test_damage_is_named_and_the_rest_is_read(cli: Cli) -> None:
 )
 def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(tmp_path: Path, options: list[str]) -> None:
     command = [sys.executable, "-m", "metatune", "search", "mlp", "--task", "digits"]
-    command += ["--trials", "500", "--store", str(tmp_path / "store"), *options]
+    command += ["--no-starter", "--trials", "500", "--store", str(tmp_path / "store"), *options]
     process = subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd=tmp_path
     )

@@ -11,6 +11,7 @@ from rich.table import Column, Table
 from metatune.cli import printing
 from metatune.cli.options import DEFAULT_STORE, JsonOption, StoreOption
 from metatune.errors import InputError
+from metatune.experience.starter import is_starter, starter_part, starter_store
 from metatune.experience.store import ExperienceStore
 from metatune.space import SearchSpace
 
@@ -27,6 +28,12 @@ def learn(
     ] = None,
     check: Annotated[
         bool, typer.Option(help="Leave each past task out in turn; takes longer than learning.")
+    ] = True,
+    starter: Annotated[
+        bool,
+        typer.Option(
+            help="For built-in networks, also learn from the experience that comes along."
+        ),
     ] = True,
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
@@ -46,7 +53,9 @@ def learn(
     """
     kept = ExperienceStore(store)
     results = [
-        found for one in _spaces(kept, space) if (found := _learn(kept, one, check, as_json))
+        found
+        for one in _spaces(kept, space, starter)
+        if (found := _learn(kept, one, starter, check, as_json))
     ]
     if not results:
         raise InputError(
@@ -57,12 +66,14 @@ def learn(
         printing.print_json({"models": results})
 
 
-def _spaces(store: ExperienceStore, names: list[str] | None) -> list[SearchSpace]:
+def _spaces(store: ExperienceStore, names: list[str] | None, starter: bool) -> list[SearchSpace]:
     """Every space in the store; of the spaces by name only these, and what searches have narrowed
-    them to."""
+    them to, with `starter` those that come with metatune."""
     known = {study.space.id: study.space for study in store.studies()}
     if not names:
         return list(known.values())
+    if starter:
+        known |= {study.space.id: study.space for study in starter_store().studies()}
     chosen: dict[str, SearchSpace] = {}
     for name in names:
         asked = SearchSpace.load(name)
@@ -72,28 +83,37 @@ def _spaces(store: ExperienceStore, names: list[str] | None) -> list[SearchSpace
 
 
 def _learn(
-    store: ExperienceStore, space: SearchSpace, check: bool, as_json: bool
+    store: ExperienceStore, space: SearchSpace, starter: bool, check: bool, as_json: bool
 ) -> dict[str, Any] | None:
     """Learn for one space and print what it is worth; None where there is nothing to learn."""
     from metatune.optimizers.held_out import leave_out
-    from metatune.optimizers.past_surrogate import MOST_TRIALS
-    from metatune.orchestration.learning import FIT_SEED, fit_shown, learn_model
+    from metatune.orchestration.learning import (
+        FIT_SEED,
+        StoreMemory,
+        fit_shown,
+        known_experience,
+        learn_model,
+    )
 
-    experience = store.cutoff(space)
-    trials = sum(experience.values())
+    uses = starter and _is_of_built_in(store, space)
+    experience = known_experience(store, space, starter=uses)
     with fit_shown(not as_json) as progress:
-        past = store.past_tasks(space, experience, most=MOST_TRIALS)
-        learned = learn_model(store, space, past, trials, progress)
+        memory = StoreMemory(store, space, experience, progress=progress)
+        past = memory.sample()
+        learned = learn_model(memory, past)
         if learned is None:
             return None
         name, model = learned
-        held_out = leave_out(model, past, FIT_SEED, progress) if check else []
+        # What comes along is learned from and not left out: much of it is derived from the same.
+        own = [task for task in past if not is_starter(task)]
+        held_out = leave_out(model, own, FIT_SEED, progress) if check else []
     result = {
         "space": space.id,
         "parameters": space.names,
         "model": name,
         "past_tasks": len(model.surrogates),
-        "trials": trials,
+        "trials": sum(experience.values()),
+        "starter_trials": sum(starter_part(experience).values()),
         "held_out": [asdict(one) | {"verdict": one.verdict} for one in held_out],
         "harmed": sum(one.verdict == "harmed" for one in held_out),
     }
@@ -102,11 +122,17 @@ def _learn(
     return result
 
 
+def _is_of_built_in(store: ExperienceStore, space: SearchSpace) -> bool:
+    """Whether the studies of exactly this space all trained built-in networks."""
+    return all("data" in s.training for s in store.studies() if s.space.id == space.id)
+
+
 def _print(result: dict[str, Any], held_out: list[HeldOut], check: bool) -> None:
     count = len(result["parameters"])
+    along = f", {result['starter_trials']} of them came along" if result["starter_trials"] else ""
     printing.OUT.print(
         f"space {result['space']} ({count} parameters): learned from {result['past_tasks']} past "
-        f"tasks, {result['trials']} trials; model {result['model']}",
+        f"tasks, {result['trials']} trials{along}; model {result['model']}",
         highlight=False,
     )
     if not held_out:

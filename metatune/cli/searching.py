@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import redirect_stdout
 from enum import StrEnum
 from typing import Annotated, Any
@@ -18,6 +19,9 @@ from metatune.errors import InputError
 from metatune.experience.store import ExperienceStore
 from metatune.space import config_text
 from metatune.task import Direction, Measure, Task
+
+# How many of the past tasks that spoke are named.
+_NAMED = 5
 
 
 class OptimizerName(StrEnum):
@@ -52,6 +56,10 @@ TargetOption = Annotated[
     str | None, typer.Option("--target", help="Column or array to predict in a data file.")
 ]
 OptimizerOption = Annotated[OptimizerName, typer.Option("--optimizer", help="What proposes.")]
+StarterOption = Annotated[
+    bool,
+    typer.Option(help="For built-in networks, also start from the experience that comes along."),
+]
 SeedOption = Annotated[
     int, typer.Option("--seed", min=0, help="Everything random follows from it.")
 ]
@@ -80,6 +88,7 @@ def search(
         PrunerName, typer.Option(help="Stops trials early; asha needs their length.")
     ] = PrunerName.ASHA,
     memory: Annotated[bool, typer.Option(help="Start from what earlier searches learned.")] = True,
+    starter: StarterOption = True,
     max_steps: Annotated[
         int | None,
         typer.Option("--max-steps", "--epochs", min=1, help="Reports (epochs) of a full trial."),
@@ -111,6 +120,9 @@ def search(
     ] = 0,
     time_budget: Annotated[float | None, typer.Option(help="Seconds to search.")] = None,
     address: Annotated[str | None, typer.Option(help="Ray cluster; else one on this host.")] = None,
+    shared_store: Annotated[
+        bool, typer.Option("--shared-store", help="All nodes have the store's folder in common.")
+    ] = False,
     seed: SeedOption = 0,
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
@@ -145,12 +157,14 @@ def search(
                 seed=seed,
                 optimizer=_optimizer(optimizer),
                 memory=memory,
+                starter=starter,
                 pruner=NoPruner() if pruner is PrunerName.NONE else None,
                 max_steps=max_steps,
                 target=target,
                 resources=Resources(cpus, gpus, concurrency, max_failures),
                 time_budget=time_budget,
                 address=address,
+                shared_store=shared_store,
                 population=population,
                 display=not as_json,
             )
@@ -175,6 +189,7 @@ def suggest(
     count: Annotated[int, typer.Option(min=1, help="How many configurations.")] = 5,
     target: TargetOption = None,
     optimizer: OptimizerOption = OptimizerName.AUTO,
+    starter: StarterOption = True,
     seed: SeedOption = 0,
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
@@ -190,6 +205,7 @@ def suggest(
         seed=seed,
         optimizer=_optimizer(optimizer),
         target=target,
+        starter=starter,
     )
     if as_json:
         rows = [
@@ -200,9 +216,17 @@ def suggest(
         return
     table = Table("#", "configuration", "proposed by", "past tasks that spoke")
     for number, s in enumerate(suggestions):
-        spoke = ", ".join(f"{name} {weight:.0%}" for name, weight in s.tasks.items())
-        table.add_row(str(number), config_text(s.config), s.optimizer, spoke)
+        table.add_row(str(number), config_text(s.config), s.optimizer, _spoke(s.tasks))
     printing.OUT.print(table)
+
+
+def _spoke(tasks: Mapping[str, float]) -> str:
+    """The past tasks that spoke, those with most weight by name."""
+    ranked = sorted(tasks.items(), key=lambda task: -task[1])
+    said = [f"{name} {weight:.0%}" for name, weight in ranked[:_NAMED]]
+    if rest := ranked[_NAMED:]:
+        said.append(f"{len(rest)} more {sum(weight for _, weight in rest):.0%}")
+    return ", ".join(said)
 
 
 def _task(name: str, trainable: str | None, measured: dict[str, Any]) -> Task | str:

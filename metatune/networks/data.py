@@ -36,20 +36,26 @@ def load(
     `cleaning` says. Raises TaskError for an unknown name and DataError for data that cannot be
     learned from.
     """
+    stem = Path(name).stem
+    called = stem if target in (None, "target") else f"{stem}-{target}"
+    return prepare(read(name, target), called, kind, split_seed)
+
+
+def prepare(table: Table, name: str, kind: Kind | None = None, split_seed: int = 0) -> Dataset:
+    """The data set `name` of a table, made ready as `load` does; raises DataError."""
     if kind is not None and kind not in get_args(Kind):
         raise DataError(f"{name}: kind = {kind!r} must be one of {get_args(Kind)}")
-    table = with_target(read(name, target))
+    table = with_target(table)
     kind = kind or table.kind or infer_kind(table)
-    prepare = class_targets if kind == "classification" else number_targets
-    targets = prepare(table, split_seed)
+    make_targets = class_targets if kind == "classification" else number_targets
+    targets = make_targets(table, split_seed)
     inputs, report = _inputs(table, targets.splits)
     train, validation, test = (
         Split(torch.from_numpy(part), torch.from_numpy(targets.values[rows]))
         for part, rows in zip(inputs, targets.splits, strict=True)
     )
-    stem = Path(name).stem
     return Dataset(
-        name=stem if target in (None, "target") else f"{stem}-{target}",
+        name=name,
         kind=kind,
         shape=tuple(train.inputs.shape[1:]),
         labels=targets.labels,

@@ -92,7 +92,8 @@ def fit(
 
 @one_thread()
 def without(model: TransferModel, task: Task, seed: int) -> TransferModel | None:
-    """The model as it would be had nothing been known of `task`; None where nothing is left."""
+    """The model as it would be had nothing been known of `task`, nor of tasks that are called
+    `task/part` because they are derived from it; None where nothing is left."""
     rest = [s for s in model.surrogates if not _is_same(s.sample.task, task)]
     if not rest:
         return None
@@ -102,7 +103,7 @@ def without(model: TransferModel, task: Task, seed: int) -> TransferModel | None
 
 def _is_same(one: Task, other: Task) -> bool:
     same_data = bool(one.data_hash) and one.data_hash == other.data_hash
-    return one.name == other.name or same_data
+    return same_data or f"{one.name}/".startswith(f"{other.name}/")
 
 
 def _prior(

@@ -19,7 +19,7 @@ from ray._private.services import canonicalize_bootstrap_address
 from metatune.errors import InputError
 
 _CONNECT_SECONDS = 10.0
-_PREFIX = f"metatune-{os.getuid()}-"
+PREFIX = f"metatune-{os.getuid()}-"
 
 
 @contextlib.contextmanager
@@ -46,6 +46,17 @@ def connected(address: str | None = None) -> Iterator[None]:
             yield
 
 
+def check_store(uri: str, is_shared: bool) -> None:
+    """Raise InputError if the connected cluster has nodes that do not reach the store."""
+    nodes = sum(node["Alive"] for node in ray.nodes())
+    if nodes > 1 and not is_shared:
+        raise InputError(
+            f"store {uri!r} is a folder of this machine, and the cluster has {nodes} nodes: give "
+            f"an s3:// address, or --shared-store (shared_store=True) if all of them have that "
+            f"folder in common"
+        )
+
+
 def _connect(address: str) -> None:
     try:
         if "://" not in address:  # Ray itself would try for minutes
@@ -59,9 +70,9 @@ def _connect(address: str) -> None:
 
 @contextlib.contextmanager
 def _private_cluster() -> Iterator[None]:
-    _remove_left_over_folders()
-    _ensure_token()
-    folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
+    remove_left_over_folders()
+    ensure_token()
+    folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
     with environment(RAY_USAGE_STATS_ENABLED="0"):
         try:
             ray.init(
@@ -79,7 +90,7 @@ def _private_cluster() -> Iterator[None]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _ensure_token() -> None:
+def ensure_token() -> None:
     """A token that only this user can read, where Ray looks for it: Ray itself would make one
     that everybody on the machine can read."""
     if "RAY_AUTH_TOKEN" in os.environ or "RAY_AUTH_TOKEN_PATH" in os.environ:
@@ -100,10 +111,10 @@ def _ensure_token() -> None:
         ) from None
 
 
-def _remove_left_over_folders() -> None:
+def remove_left_over_folders() -> None:
     """Remove the folders of clusters whose driver was killed before it could."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*-*"):
-        pid = folder.name.removeprefix(_PREFIX).split("-")[0]
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*-*"):
+        pid = folder.name.removeprefix(PREFIX).split("-")[0]
         if pid.isdecimal() and not psutil.pid_exists(int(pid)):
             shutil.rmtree(folder, ignore_errors=True)
 

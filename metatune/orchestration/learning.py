@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -12,36 +12,57 @@ from rich.progress import Progress as ProgressBars
 from rich.progress import TaskID
 
 from metatune.errors import DamagedFileError, ExperienceWarning, SchemaVersionError, StoreError
+from metatune.experience.aliases import Aliases
 from metatune.experience.past import PastTask
+from metatune.experience.starter import (
+    starter_experience,
+    starter_part,
+    starter_sample,
+    starter_store,
+)
 from metatune.experience.store import ExperienceStore
 from metatune.optimizers.model_record import MODEL_VERSION, from_record, to_record
 from metatune.optimizers.past_surrogate import MOST_TRIALS
 from metatune.optimizers.threads import one_thread
-from metatune.optimizers.transfer_model import Progress, TransferModel, fit
+from metatune.optimizers.transfer_model import MOST_TASKS, Progress, TransferModel, fit
+from metatune.orchestration.prefitted import prefitted
 from metatune.space import SearchSpace
 from metatune.study import Study
 
-# A stored model will do until there are so many times the finished trials that it was fitted on.
+# A stored model will do until there are so many times the finished trials of the store's own
+# that it was fitted on.
 OUTGROWN = 1.5
 FIT_SEED = 0
 
 
-def learn_model(
+def known_experience(
     store: ExperienceStore,
     space: SearchSpace,
-    past: Sequence[PastTask],
-    trials: int,
-    progress: Progress,
-) -> tuple[str, TransferModel] | None:
-    """Fit a model for `space` to past tasks that `trials` finished trials have in all, and keep
-    it; its id and itself. None where no past task is related."""
-    model = fit(past, space, FIT_SEED, progress)
-    return None if model is None else (_keep(store, model, trials), model)
+    without: Collection[str] = (),
+    starter: bool = False,
+) -> dict[str, int]:
+    """How many finished trials each study has that concerns `space`, by name: those of the store,
+    and with `starter` those that come with metatune."""
+    own = store.cutoff(space, without)
+    return {**(starter_experience(space) if starter else {}), **own}
 
 
-def _keep(store: ExperienceStore, model: TransferModel, trials: int) -> str:
-    record, arrays = to_record(model)
-    return store.put_model(model.space.id, {**record, "trials": trials}, arrays)
+def starter_note(experience: Mapping[str, int]) -> str | None:
+    """What of `experience` comes with metatune, in one line; None if nothing does."""
+    part = starter_part(experience)
+    if not part:
+        return None
+    return (
+        f"starts from {sum(part.values()):,} trials on {len(part)} tasks that come with metatune; "
+        f"--no-starter leaves them out"
+    )
+
+
+def learn_model(memory: StoreMemory, past: Sequence[PastTask]) -> tuple[str, TransferModel] | None:
+    """Fit a model to `past`, the `memory.sample()`, and keep it; its id and itself. None where no
+    past task is related."""
+    model = fit(past, memory.space, FIT_SEED, memory.progress)
+    return None if model is None else (memory.put(model), model)
 
 
 @dataclass
@@ -49,10 +70,12 @@ class StoreMemory:
     """What a store remembers that concerns `space`: see Memory.
 
     `experience` is the number of finished trials that count of each study, all of which should be
-    related to the space. A model is that of the study `began` before, where there is one; else
-    the stored one that was fitted for exactly this space on most trials, unless it is outgrown;
+    related to the space; studies that are not in the store come with metatune. A model is that of
+    the study `began` before, where there is one; else the stored one that was fitted for exactly
+    this space on as much of what comes with metatune, and on most trials, unless it is outgrown;
     else it is fitted to a sample of the past tasks, and put into the store if `keep`. `used` is
-    the id of the model once it was asked for.
+    the id of the model once it was asked for. Names in `aliases` mean the same as the names of
+    `space` beside them; None takes the table of the store.
 
     Two processes that fit at a time keep the same model twice, or one model each.
     """
@@ -61,13 +84,40 @@ class StoreMemory:
     space: SearchSpace
     experience: Mapping[str, int]
     began: Study | None = None
+    aliases: Mapping[str, str] | None = None
     keep: bool = True
     progress: Progress = lambda what, done, of: None
     used: str | None = field(default=None, init=False)
 
     def past_tasks(self) -> list[PastTask]:
         """Every past task whose space shares a parameter, with all its finished trials."""
-        return self.store.past_tasks(self.space, self.experience) if self.experience else []
+        return self._past(None) if self.experience else []
+
+    def sample(self) -> list[PastTask]:
+        """The same with as many of their trials as a model is fitted to, and no curves."""
+        return self._past(MOST_TRIALS)
+
+    def _past(self, most: int | None) -> list[PastTask]:
+        aliases = None if self.aliases is None else Aliases.of(self.aliases)
+        own = self.store.past_tasks(self.space, self.experience, most=most, aliases=aliases)
+        found = {trial.study for task in own for trial in task.trials}
+        part = starter_part(self.experience)
+        rest = {name: count for name, count in part.items() if name not in found}
+        if not rest:
+            return own
+        # What the user has measured comes first, where there is more than can be learned from.
+        more = starter_sample(starter_store(), rest, self.space, most)
+        return own + more[: max(0, MOST_TASKS - len(own))]
+
+    def put(self, model: TransferModel) -> str:
+        """Keep a model that was fitted to the sample; its id."""
+        record, arrays = to_record(model)
+        known = {"trials": sum(self.experience.values()), "starter": self._starter}
+        return self.store.put_model(self.space.id, {**record, **known}, arrays)
+
+    @property
+    def _starter(self) -> int:
+        return sum(starter_part(self.experience).values())
 
     def model(self) -> TransferModel | None:
         """The model fitted to the past tasks; None where no past task is related to the space.
@@ -99,7 +149,10 @@ class StoreMemory:
         usable = [kept for kept in found if kept[1].get("version") == MODEL_VERSION]
         usable.sort(key=lambda kept: int(kept[1]["trials"]))
         for name, record in usable[::-1]:
-            if sum(self.experience.values()) > OUTGROWN * record["trials"]:
+            if record.get("starter", 0) != self._starter:
+                continue
+            own = sum(self.experience.values()) - self._starter
+            if own > OUTGROWN * (record["trials"] - self._starter):
                 break
             try:
                 model = from_record(*self.store.model(self.space.id, name))
@@ -111,10 +164,13 @@ class StoreMemory:
         return None
 
     def _fitted(self) -> TransferModel | None:
-        past = self.store.past_tasks(self.space, self.experience, most=MOST_TRIALS)
-        model = fit(past, self.space, FIT_SEED, self.progress)
+        past = self.sample()
+        is_starter = sum(self.experience.values()) == self._starter
+        model = prefitted(starter_store(), self.space, past) if is_starter else None
+        if model is None:
+            model = fit(past, self.space, FIT_SEED, self.progress)
         if model is not None and self.keep:
-            self.used = _keep(self.store, model, sum(self.experience.values()))
+            self.used = self.put(model)
         return model
 
 

@@ -6,19 +6,21 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 
 from metatune.errors import InputError, StudyError
+from metatune.experience.starter import starter_part
 from metatune.experience.store import ExperienceStore
 from metatune.optimizers.memory import Memory
 from metatune.optimizers.optimizer import MetaOptimizer
 from metatune.optimizers.pruning import Pruner
 from metatune.optimizers.transfer_model import Progress
 from metatune.orchestration.grouping import automatic_size
-from metatune.orchestration.learning import StoreMemory
+from metatune.orchestration.learning import StoreMemory, known_experience
 from metatune.orchestration.problem import Problem
 from metatune.study import Study
 from metatune.trial import Trial
 
 MakeOptimizer = Callable[[Memory], MetaOptimizer]
-_PACKAGES = ("metatune", "ray", "optuna", "torch", "numpy", "scikit-learn")
+# Whose versions a study records.
+PACKAGES = ("metatune", "ray", "optuna", "torch", "numpy", "scikit-learn")
 
 
 def open_study(
@@ -32,23 +34,37 @@ def open_study(
     optimizer: MetaOptimizer | MakeOptimizer,
     memory: bool,
     pruner: Pruner,
+    starter: bool = False,
     progress: Progress = lambda what, done, of: None,
 ) -> tuple[Study, MetaOptimizer]:
     """The study `name` with its `known` trials, and what proposes in it; nothing is recorded, but
     a model that had to be fitted.
 
-    A new study knows all the experience there is at this moment; one that has trials goes on with
-    what it knew when it began. Raises StudyError if it has trials made with other settings, and
-    StoreError if the model that it began with is gone.
+    A new study knows all the experience there is at this moment, with `starter` also that which
+    comes with metatune, if built-in networks are trained and the optimizer is made of memory; one
+    that has trials goes on with what it knew when it began. Raises StudyError if it has trials
+    made with other settings, and StoreError if the model that it began with is gone.
     """
     before = store.find_study(name) if known else None
     if not memory:
         experience = {}
     elif before is not None:
         experience = dict(before.experience)
+        if starter_part(experience) and not starter:
+            raise StudyError(
+                f"study {name!r} was started with the experience that comes with metatune, and "
+                f"cannot go on without; leave out --no-starter, or give another name with --study"
+            )
     else:
-        experience = store.cutoff(problem.space, without=[name])
-    remembered = StoreMemory(store, problem.space, experience, before, progress=progress)
+        uses = starter and problem.dataset is not None and callable(optimizer)
+        experience = known_experience(store, problem.space, [name], uses)
+    if before is not None:
+        aliases = dict(before.aliases)
+    else:
+        aliases = store.other_names(problem.space, experience) if experience else {}
+    remembered = StoreMemory(
+        store, problem.space, experience, before, aliases=aliases, progress=progress
+    )
     meta = optimizer(remembered) if callable(optimizer) else optimizer
     study = Study(
         name=name,
@@ -59,9 +75,10 @@ def open_study(
         optimizer=str(meta),
         pruner=str(pruner),
         experience=experience,
+        aliases=aliases,
         model=remembered.used,
         training=problem.training,
-        versions=before.versions if before else {p: version(p) for p in _PACKAGES},
+        versions=before.versions if before else {p: version(p) for p in PACKAGES},
     )
     if before is not None:
         before.check_same(study)

@@ -79,7 +79,19 @@ def network_problem(
             f"task {task.name!r}: the built-in networks take the name of a data set or a file; "
             f"a Task of your own goes with a trainable of your own"
         )
-    dataset = load(task, target)
+    data = str(Path(task).resolve()) if Path(task).is_file() else task
+    return dataset_problem(space, load(task, target), data, max_steps, target, threads)
+
+
+def dataset_problem(
+    space: SearchSpace | str | Path,
+    dataset: Dataset,
+    data: str,
+    max_steps: int | None = None,
+    target: str | None = None,
+    threads: int = 1,
+) -> Problem:
+    """The same for a data set that was loaded; `data` and `target` say from what."""
     searched = _space(space)
     if "network" not in searched.parameters:
         raise SpaceError(
@@ -100,7 +112,7 @@ def network_problem(
         dataset=dataset,
         max_steps=epochs,
         training={
-            "data": str(Path(task).resolve()) if Path(task).is_file() else task,
+            "data": data,
             "target": target,
             "epochs": epochs,
             "threads": threads,

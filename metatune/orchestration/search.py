@@ -15,17 +15,23 @@ from ray import tune
 
 from metatune.errors import InputError
 from metatune.experience.lease import Lease
+from metatune.experience.starter import PREFIX
 from metatune.experience.store import ExperienceStore
 from metatune.optimizers.auto import auto
 from metatune.optimizers.optimizer import MetaOptimizer
 from metatune.optimizers.pruning import NoPruner, Pruner, SuccessiveHalving
 from metatune.orchestration.alone import train_best_alone
-from metatune.orchestration.cluster import connected
+from metatune.orchestration.cluster import check_store, connected
 from metatune.orchestration.coordinator import Coordinator
 from metatune.orchestration.display import Display
 from metatune.orchestration.group_commit import GroupCommit
 from metatune.orchestration.grouping import check_size
-from metatune.orchestration.learning import StoreMemory, fit_shown
+from metatune.orchestration.learning import (
+    StoreMemory,
+    fit_shown,
+    known_experience,
+    starter_note,
+)
 from metatune.orchestration.opening import (
     MakeOptimizer,
     open_study,
@@ -69,12 +75,14 @@ def search(
     seed: int = 0,
     optimizer: MetaOptimizer | MakeOptimizer = auto,
     memory: bool = True,
+    starter: bool = True,
     pruner: Pruner | None = None,
     max_steps: int | None = None,
     target: str | None = None,
     resources: Resources = Resources(),  # noqa: B008  # frozen
     time_budget: float | None = None,
     address: str | None = None,
+    shared_store: bool = False,
     population: int | None = None,
     callbacks: Sequence[tune.Callback] = (),
     display: bool = True,
@@ -97,12 +105,15 @@ def search(
         optimizer: what proposes, or a function that makes it from what is remembered (see
             Memory), such as `lambda memory: Portfolio(memory.past_tasks())`.
         memory: whether to use what earlier studies learned.
+        starter: whether that includes the experience that comes with metatune, where a built-in
+            network is trained.
         pruner: what stops trials early; by default successive halving where `max_steps` is known.
         max_steps: reports after which a trial ends; for built-in networks epochs, by default 27.
         target: column or array to predict, where `task` is a data file.
         resources: of one trial or population, and how many of them run at a time.
         time_budget: seconds after which the search stops; trials still running can be resumed.
         address: Ray cluster to run on; by default a private one on this machine.
+        shared_store: whether a store in a folder is one that all nodes of the cluster share.
         population: how many built-in networks of one architecture are trained as one program,
             which takes a fraction of the time where they are small; 1 trains each on its own. By
             default a 32nd of `trials`, at most 64, and 1 where that is below 4. Ray Tune, and
@@ -138,6 +149,7 @@ def search(
                 optimizer=optimizer,
                 memory=memory,
                 pruner=stops,
+                starter=starter,
                 progress=progress,
             )
         with GroupCommit(partial(_append, kept, lease)) as commits:
@@ -145,6 +157,7 @@ def search(
             if not coordinator.is_complete():
                 with connected(address):
                     resources.check_fit()
+                    check_store(kept.uri, is_shared=shared_store or not kept.is_local)
                     record_study(kept, record, known)
                     _run(coordinator, problem, kept, resources, callbacks, display)
             if coordinator.is_complete() and problem.dataset is not None:
@@ -158,6 +171,11 @@ def _check_options(seed: int, study: str | None = None, time_budget: float | Non
         raise InputError(f"seed = {seed!r} must be a whole number of at least 0")
     if study is not None and not study.strip():
         raise InputError(f"study = {study!r} must be a name; without one it is space-task-seed")
+    if study is not None and study.startswith(PREFIX):
+        raise InputError(
+            f"study = {study!r}: names that begin with {PREFIX!r} are those of studies that come "
+            f"with metatune; give another"
+        )
     if time_budget is not None and not time_budget > 0:
         raise InputError(f"time budget = {time_budget!r} must be above 0 seconds")
 
@@ -183,7 +201,9 @@ def _run(
     callbacks: Sequence[tune.Callback],
     display: bool,
 ) -> None:
-    notes = problem.dataset.report if problem.dataset is not None else ()
+    note = starter_note(coordinator.study.experience) if not coordinator.trials else None
+    notes = [note] if note else []
+    notes += problem.dataset.report if problem.dataset is not None else ()
     shows = Display(coordinator, notes) if display else nullcontext()
     with shows as shown:
         seen = [*callbacks, *([shown] if shown else [])]
@@ -233,11 +253,12 @@ def suggest(
     seed: int = 0,
     optimizer: MetaOptimizer | MakeOptimizer = auto,
     target: str | None = None,
+    starter: bool = True,
 ) -> list[Suggestion]:
     """What to try first on `task`, from everything the store knows; nothing is run or recorded.
 
-    `task` is a Task, or the name of a data set or data file for the built-in networks. Raises
-    InputError as `search` does.
+    `task` is a Task, or the name of a data set or data file for the built-in networks; for these
+    `starter` adds the experience that comes with metatune. Raises InputError as `search` does.
     """
     _check_options(seed)
     if isinstance(task, Task):
@@ -245,7 +266,9 @@ def suggest(
     else:
         problem = network_problem(space, task, None, target)
     kept = store if isinstance(store, ExperienceStore) else ExperienceStore(store)
-    memory = StoreMemory(kept, problem.space, kept.cutoff(problem.space), keep=False)
+    uses = starter and problem.dataset is not None
+    experience = known_experience(kept, problem.space, starter=uses)
+    memory = StoreMemory(kept, problem.space, experience, keep=False)
     meta = optimizer(memory) if callable(optimizer) else optimizer
     study = Study(f"suggest-{problem.task.name}", problem.task, problem.space, seed)
     return meta.suggest(study, [], count, seed)

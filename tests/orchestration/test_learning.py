@@ -207,13 +207,15 @@ def test_the_past_tasks_are_there_for_optimizers_made_by_hand(store: ExperienceS
 
 def test_learning_ahead_is_what_a_search_then_uses(store: ExperienceStore) -> None:
     shown: list[tuple[str, int, int]] = []
-    past = store.past_tasks(SPACE)
-    learned = learn_model(store, SPACE, past, 20, lambda *done: shown.append(done))
+    asked = memory(store)
+    asked.progress = lambda *done: shown.append(done)
+    learned = learn_model(asked, asked.sample())
     assert learned is not None
     assert isinstance(learned[1], TransferModel)
     assert used(store) == learned[0]
     assert shown[-1][1] == shown[-1][2]
-    assert learn_model(store, OTHER, past, 20, lambda *done: None) is None
+    elsewhere = StoreMemory(store, OTHER, store.cutoff(SPACE))
+    assert learn_model(elsewhere, asked.sample()) is None
 
 
 def test_the_number_of_threads_is_left_as_it_was() -> None:
@@ -258,3 +260,28 @@ def test_without_memory_a_study_that_uses_it_cannot_go_on(store: ExperienceStore
     assert run(1, memory=True).model == used(store)
     with pytest.raises(StudyError, match="was started with what earlier studies learned"):
         run(2, memory=False)
+
+
+def test_a_study_goes_on_with_the_names_it_began_with(tmp_path: Path) -> None:
+    store = ExperienceStore(tmp_path / "store")
+    grow(store, "old", 10, SearchSpace({"eks": Float(0.0, 1.0)}))
+    table = tmp_path / "store" / "aliases.toml"
+    table.write_text('x = ["eks"]\n')
+
+    def portfolio() -> tuple[Study, list[Suggestion]]:
+        kept = ExperienceStore(store.uri)
+        study, meta = open_study(
+            kept, own_problem(SPACE, "new"), "new", kept.trials(study="new"),
+            trials=5, seed=0, optimizer=lambda memory: Portfolio(memory.past_tasks()),
+            memory=True, pruner=NoPruner(),
+        )  # fmt: skip
+        return study, meta.suggest(study, [], 2, 0)
+
+    study, proposed = portfolio()
+    assert study.aliases == {"eks": "x"}
+    assert proposed[0].tasks == {"old": 1.0}
+    store.put_study(study)
+    first = Trial("new", 0, proposed[0], 0, TrialState.COMPLETE, value=1.0, finished_index=0)
+    store.append([first])
+    table.write_text("")
+    assert portfolio() == (study, proposed)

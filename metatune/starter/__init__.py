@@ -1,0 +1,1 @@
+"""The experience that comes with metatune: how it is made."""
