@@ -7,9 +7,12 @@ import math
 import shlex
 import sys
 from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
+from rich.progress import Progress
 from rich.table import Table
 
 from metatune.study import Study
@@ -41,20 +44,25 @@ def _best_row(best: Trial) -> dict[str, Any]:
 
 def print_study(study: Study, trials: list[Trial]) -> None:
     """A study for people, and how to go on from it."""
-    found = summary(study, trials)
+    print_summary(summary(study, trials))
+
+
+def print_summary(found: dict[str, Any]) -> None:
+    """What `summary` says, for people, and how to go on from it."""
+    study = found["study"]
     count = ", ".join(f"{n} {state.lower()}" for state, n in found["states"].items())
-    OUT.print(f"{study.name}: {count}; proposed by {study.optimizer}", highlight=False)
+    OUT.print(f"{study}: {count}; proposed by {found['optimizer']}", highlight=False)
     best = found["best"]
     if best is None:
-        OUT.print("no trial is complete; see: metatune experience show --study " + study.name)
+        OUT.print(f"no trial is complete; see: metatune experience show --study {study}")
         return
     alone = "" if best.get("alone") is None else f"; trained alone {best['alone']:.6g}"
-    OUT.print(f"best {study.task.metric} {best['value']:.6g} (trial {best['number']}{alone}):")
+    OUT.print(f"best {found['metric']} {best['value']:.6g} (trial {best['number']}{alone}):")
     table = Table(show_header=False)
     for name, value in best["config"].items():
         table.add_row(name, f"{value:.6g}" if isinstance(value, float) else str(value))
     OUT.print(table)
-    OUT.print(f"write it with: metatune export {shlex.quote(study.name)} -o best.toml")
+    OUT.print(f"write it with: metatune export {shlex.quote(study)} -o best.toml")
 
 
 def trial_row(trial: Trial) -> dict[str, Any]:
@@ -79,6 +87,14 @@ def trial_row(trial: Trial) -> dict[str, Any]:
         "uncertainty": s.uncertainty,
         "training": dict(trial.training),
     }
+
+
+@contextmanager
+def bar(what: str, total: float | None) -> Iterator[Callable[[], None]]:
+    """A progress bar on standard error, only on a terminal; what is given advances it by one."""
+    with Progress(console=ERR, transient=True, disable=not ERR.is_terminal) as progress:
+        task = progress.add_task(what, total=total)
+        yield lambda: progress.advance(task)
 
 
 def print_json(value: dict[str, Any]) -> None:

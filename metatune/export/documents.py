@@ -1,4 +1,4 @@
-"""Configurations as files: written by `metatune export`, trained again by `metatune train`."""
+"""Configurations as documents: written by `metatune export`, trained by `metatune train`."""
 
 from __future__ import annotations
 
@@ -6,16 +6,13 @@ import json
 import sys
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
 import tomli_w
 import yaml
 
-from metatune.errors import ConfigurationError, DataError, InputError
-from metatune.networks.data import load
-from metatune.networks.training import Training
+from metatune.errors import ConfigurationError, InputError
 from metatune.parameters import is_number
 from metatune.study import Study
 from metatune.task import Direction, Measure
@@ -33,6 +30,7 @@ _READERS: Mapping[str, Callable[[str], Any]] = {
     "yml": yaml.safe_load,
 }
 FORMATS = tuple(_WRITERS)
+_ENDINGS = {".toml": "toml", ".json": "json", ".yaml": "yaml", ".yml": "yaml", ".py": "python"}
 _Rule = tuple[Callable[[Any], bool], str]  # what a value must fulfil, and that in words
 
 
@@ -61,11 +59,21 @@ _DOCUMENT: Mapping[str, Mapping[str, _Rule]] = {
         "measure": _one_of(*get_args(Measure)),
         "data_hash": _TEXT,
     },
-    "result": {"value": _NUMBER, "member": _NUMBER, "steps": _whole(1), "seconds": _NUMBER},
+    "result": {
+        "value": _NUMBER,
+        "member": _NUMBER,
+        "steps": _whole(1),
+        "seconds": _NUMBER,
+        "mean": _NUMBER,
+        "deviation": _NUMBER,
+        "seeds": _whole(2),
+        "candidates": _whole(1),
+        "sure": (lambda value: is_number(value) and 0.0 <= value <= 1.0, "a number from 0 to 1"),
+    },
     "configuration": {},
     "training": {},
 }
-_OPTIONAL = ("target", "member")
+_OPTIONAL = ("target", "member", "mean", "deviation", "seeds", "candidates", "sure")
 # What a trial of a built-in network has in [training].
 _TRAINING: Mapping[str, _Rule] = {
     "seed": _whole(0),
@@ -81,11 +89,13 @@ _TRAINING: Mapping[str, _Rule] = {
 _OF_POPULATIONS = ("population", "device", "at_once", "compiled", "alone")
 
 
-def document(study: Study, trial: Trial) -> dict[str, Any]:
+def document(
+    study: Study, trial: Trial, of_seeds: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """A trial with everything that training it again takes, as plain tables.
 
     The result of a member of a population that was trained once more alone is the value of that,
-    with the member's beside it.
+    with the member's beside it. `of_seeds` is what `seeds.Choice.result` says.
     """
     task = study.task
     training = {k: v for k, v in trial.training.items() if k not in _OF_POPULATIONS}
@@ -97,7 +107,7 @@ def document(study: Study, trial: Trial) -> dict[str, Any]:
         "study": {
             "name": study.name,
             "trial": trial.number,
-            "metatune": study.versions["metatune"],
+            "metatune": study.versions.get("metatune", ""),
         },
         "task": {
             "name": task.name,
@@ -106,42 +116,61 @@ def document(study: Study, trial: Trial) -> dict[str, Any]:
             "measure": task.measure,
             "data_hash": task.data_hash,
         },
-        "result": result,
+        "result": result | dict(of_seeds or {}),
         "configuration": dict(trial.config),
         "training": {
             "seed": trial.seed,
+            **({} if "data" in training else {"trainable": ""}),
             **{key: value for key, value in training.items() if value is not None},
         },
     }
 
 
+def said_of_seeds(result: Mapping[str, Any]) -> str:
+    """What training again from other seeds showed, in words; "" where that was not asked for."""
+    if "seeds" not in result:
+        return ""
+    said = "over {seeds} seeds mean {mean:.6g}, deviation {deviation:.2g}"
+    if "sure" in result:
+        said += "; the best of {candidates} candidates with probability {sure:.2g}"
+    return said.format_map(result)
+
+
 def to_text(exported: dict[str, Any], form: str) -> str:
     """An exported document in one of FORMATS; raises InputError for what TOML cannot say."""
-    if form not in _WRITERS:
-        raise InputError(f"format {form!r} must be one of {list(FORMATS)}")
     if form == "toml" and None in exported["configuration"].values():
         raise InputError("format 'toml' cannot say None, which the configuration has; use json")
     return _WRITERS[form](exported)
 
 
 def format_of(path: Path) -> str:
-    """The one of FORMATS that a file's name says; raises InputError if it says none."""
-    form = path.suffix.removeprefix(".").replace("yml", "yaml")
-    if form not in _WRITERS:
-        raise InputError(
-            f"{path}: the name must end in one of {['.' + f for f in _READERS]}, or give --format"
-        )
+    """The format that a file's name says: one of FORMATS, or python. Raises InputError if it says
+    none."""
+    form = _ENDINGS.get(path.suffix)
+    if form is None:
+        raise InputError(f"{path}: the name must end in one of {list(_ENDINGS)}, or give --format")
     return form
+
+
+def check_name(path: Path, form: str) -> None:
+    """Raise InputError if a file's name says another format than is written; other names may be."""
+    said = _ENDINGS.get(path.suffix, form)
+    if said != form and (said, form) != ("json", "ray"):  # points for Ray are JSON
+        raise InputError(f"{path}: the name is that of {said}, not of {form}; give another name")
 
 
 def read(path: Path) -> dict[str, Any]:
     """An exported document; raises InputError naming the file and what is wrong with it."""
     exported = _parsed(path)
-    for section, rules in _DOCUMENT.items():
+    for section in _DOCUMENT:
         if not isinstance(exported.get(section), dict):
             raise InputError(f"{path}: section [{section}] is missing; export the study again")
-        if section == "training" and "trainable" not in exported[section]:
+    built_in = "trainable" not in exported["training"]
+    for section, rules in _DOCUMENT.items():
+        if built_in and section == "training":
             rules = _TRAINING
+        elif not built_in and section == "result":
+            continue
         if rules:
             _check_section(f"{path}: [{section}]", exported[section], rules)
     for section in exported:
@@ -175,58 +204,3 @@ def _check_section(where: str, section: dict[str, Any], rules: Mapping[str, _Rul
     for key in rules:
         if key not in section and key not in _OPTIONAL:
             raise ConfigurationError(f"{where} {key} is missing; export the study again")
-
-
-@dataclass(frozen=True)
-class Retrained:
-    """What training an exported configuration again gave: `value` beside the `recorded` one, both
-    over the epochs that were recorded, and the scores on the test split."""
-
-    recorded: float
-    value: float
-    test: dict[str, float]
-
-
-def train(
-    exported: dict[str, Any],
-    source: str = "export",
-    each_epoch: Callable[[int], None] | None = None,
-) -> Retrained:
-    """Train an exported configuration of a built-in network again.
-
-    `exported` is what `read` gave, and `each_epoch` is told the epoch after each one. Raises
-    InputError naming `source` if the configuration is a trainable's of the user's or does not fit,
-    or the data is no longer the same.
-    """
-    training, task = exported["training"], exported["task"]
-    if "data" not in training:
-        raise ConfigurationError(
-            f"{source}: trial of the trainable {training.get('trainable')!r}; only built-in "
-            f"networks are trained here: give [configuration] to that trainable"
-        )
-    dataset = load(training["data"], training.get("target"), split_seed=training["split_seed"])
-    if dataset.task().data_hash != task["data_hash"]:
-        raise DataError(
-            f"{source}: data {training['data']!r} is no longer what the study "
-            f"{exported['study']['name']!r} was searched on; search again"
-        )
-    for key in ("metric", "direction", "measure"):
-        if task[key] != (right := getattr(dataset.task(), key)):
-            raise ConfigurationError(f"{source}: [task] {key} = {task[key]!r} must be {right!r}")
-    try:
-        run = Training(
-            exported["configuration"],
-            dataset,
-            seed=training["seed"],
-            epochs=training["epochs"],
-            threads=training["threads"],
-        )
-    except ConfigurationError as error:
-        raise ConfigurationError(f"{source}: {error}") from None
-    values = []
-    for epoch in range(1, training["epochs"] + 1):
-        values.append(run.step()[dataset.task().metric])
-        if each_epoch is not None:
-            each_epoch(epoch)
-    recorded, steps = exported["result"]["value"], exported["result"]["steps"]
-    return Retrained(recorded, min(values[:steps]), run.test_scores())

@@ -1,0 +1,127 @@
+"""Training an exported configuration of a built-in network again."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from metatune.errors import ConfigurationError, DataError
+from metatune.export.documents import document
+from metatune.networks.checkpoints import Tensors
+from metatune.networks.data import load
+from metatune.networks.dataset import Dataset
+from metatune.networks.training import Training
+from metatune.study import Study
+from metatune.trial import Trial
+
+EachEpoch = Callable[[], object]  # told after each epoch
+
+
+@dataclass(frozen=True)
+class Retrained:
+    """What training an exported configuration again gave: `value` beside the `recorded` one, both
+    over the epochs that were recorded, the scores on the test split, and the `weights` of the best
+    epoch, by name."""
+
+    recorded: float
+    value: float
+    test: dict[str, float]
+    weights: Tensors = field(repr=False)
+
+    @property
+    def verdict(self) -> str:
+        """Whether the values agree, in words."""
+        same = self.value == self.recorded
+        return "the same" if same else f"off by {self.value - self.recorded:.3g}"
+
+
+def train(
+    exported: dict[str, Any], source: str = "export", each_epoch: EachEpoch | None = None
+) -> Retrained:
+    """Train an exported configuration of a built-in network again.
+
+    `exported` is what `documents.read` gave. Raises InputError naming `source` if the
+    configuration is a trainable's of the user's or does not fit, or the data is no longer the same.
+    """
+    dataset = dataset_of(exported, source)
+    training = training_of(exported, dataset, exported["training"]["seed"], source)
+    values = scores(training, dataset.task().metric, training.epochs, each_epoch)
+    value = best_of(values[: exported["result"]["steps"]])
+    recorded = exported["result"]["value"]
+    return Retrained(recorded, value, training.test_scores(), training.best_weights)
+
+
+def dataset_of(exported: dict[str, Any], source: str) -> Dataset:
+    """The data that an exported configuration was trained on; raises InputError as `train`."""
+    training, task = exported["training"], exported["task"]
+    check_built_in(training, source)
+    dataset = load(training["data"], training.get("target"), split_seed=training["split_seed"])
+    found = dataset.task()
+    if found.data_hash != task["data_hash"]:
+        raise DataError(
+            f"{source}: data {training['data']!r} is no longer what the study "
+            f"{exported['study']['name']!r} was searched on; search again"
+        )
+    for key in ("metric", "direction", "measure"):
+        if task[key] != (right := getattr(found, key)):
+            raise ConfigurationError(f"{source}: [task] {key} = {task[key]!r} must be {right!r}")
+    return dataset
+
+
+def check_built_in(training: dict[str, Any], source: str) -> None:
+    """Raise ConfigurationError naming `source` unless a built-in network was trained."""
+    if "data" in training:
+        return
+    name = training.get("trainable")
+    of = f"of the trainable {name!r}" if name else "that came from elsewhere"
+    raise ConfigurationError(
+        f"{source}: a trial {of}; only built-in networks are trained here: export it as toml, json "
+        f"or yaml, and give [configuration] to what trained it"
+    )
+
+
+def training_of(exported: dict[str, Any], dataset: Dataset, seed: int, source: str) -> Training:
+    """The training of an exported configuration, not begun, from a seed that may be another than
+    the recorded one. Raises ConfigurationError naming `source` if it does not fit."""
+    training = exported["training"]
+    try:
+        return Training(
+            exported["configuration"],
+            dataset,
+            seed=seed,
+            epochs=training["epochs"],
+            threads=training["threads"],
+        )
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{source}: {error}") from None
+
+
+def train_alone(study: Study, trial: Trial, each_epoch: EachEpoch | None = None) -> Trial:
+    """The trial with the value that it has when trained by itself, as `alone` in its training,
+    where it was a member of a population and that is not known yet."""
+    if trial.training.get("engine") != "fused" or trial.training.get("alone") is not None:
+        return trial
+    exported, source = document(study, trial), f"study {study.name!r}"
+    training = training_of(exported, dataset_of(exported, source), trial.seed, source)
+    value = best_of(scores(training, study.task.metric, trial.step, each_epoch))
+    alone = value if math.isfinite(value) else None
+    return replace(trial, training={**trial.training, "alone": alone})
+
+
+def scores(
+    training: Training, metric: str, epochs: int, each_epoch: EachEpoch | None = None
+) -> list[float]:
+    """Train so many epochs; what `metric` was after each."""
+    values = []
+    for _ in range(epochs):
+        values.append(training.step()[metric])
+        if each_epoch is not None:
+            each_epoch()
+    return values
+
+
+def best_of(values: list[float]) -> float:
+    """The lowest finite value; NaN where none is finite."""
+    return min((value for value in values if math.isfinite(value)), default=math.nan)
