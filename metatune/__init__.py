@@ -11,8 +11,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from metatune.errors import MetatuneError
     from metatune.experience.store import ExperienceStore
+    from metatune.optuna_plugin.pruner import MetaPruner
+    from metatune.optuna_plugin.sampler import MetaSampler
     from metatune.orchestration.search import search, suggest
     from metatune.parameters import Categorical, Float, Integer
+    from metatune.ray_plugin.recorder import ExperienceRecorder
+    from metatune.ray_plugin.scheduler import MetaScheduler
+    from metatune.ray_plugin.searcher import MetaSearch
     from metatune.space import SearchSpace
     from metatune.study import Study
     from metatune.task import Task
@@ -21,9 +26,14 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "Categorical",
+    "ExperienceRecorder",
     "ExperienceStore",
     "Float",
     "Integer",
+    "MetaPruner",
+    "MetaSampler",
+    "MetaScheduler",
+    "MetaSearch",
     "MetatuneError",
     "SearchSpace",
     "Study",
@@ -35,9 +45,14 @@ __all__ = [
 
 _HOMES = {
     "Categorical": "metatune.parameters",
+    "ExperienceRecorder": "metatune.ray_plugin.recorder",
     "ExperienceStore": "metatune.experience.store",
     "Float": "metatune.parameters",
     "Integer": "metatune.parameters",
+    "MetaPruner": "metatune.optuna_plugin.pruner",
+    "MetaSampler": "metatune.optuna_plugin.sampler",
+    "MetaScheduler": "metatune.ray_plugin.scheduler",
+    "MetaSearch": "metatune.ray_plugin.searcher",
     "MetatuneError": "metatune.errors",
     "SearchSpace": "metatune.space",
     "Study": "metatune.study",

@@ -16,7 +16,8 @@ PACKAGE = Path(metatune.__file__).parent
 LAYERS = [
     {"__main__"},
     {"cli", "__init__"},
-    {"export"},
+    {"report"},
+    {"export", "ray_plugin", "optuna_plugin", "starter"},
     {"orchestration"},
     {"optimizers", "networks"},
     {"experience"},
@@ -86,9 +87,14 @@ def test_no_module_imports_itself_in_a_circle() -> None:
 def test_the_root_has_these_names_and_no_others() -> None:
     assert metatune.__all__ == [
         "Categorical",
+        "ExperienceRecorder",
         "ExperienceStore",
         "Float",
         "Integer",
+        "MetaPruner",
+        "MetaSampler",
+        "MetaScheduler",
+        "MetaSearch",
         "MetatuneError",
         "SearchSpace",
         "Study",

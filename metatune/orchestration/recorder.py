@@ -29,19 +29,24 @@ _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _RAYS = {*AUTO_RESULT_KEYS, *DEBUG_METRICS, SHOULD_CHECKPOINT, DONE, "experiment_tag"}
 
 
-def tell(coordinator: Coordinator, number: int, result: dict[str, Any]) -> bool:
-    """Tell the coordinator one of Ray's results of trial `number`; True if it must stop now.
+def own_metrics(result: Mapping[str, Any], metric: str) -> dict[str, Any]:
+    """What the trainable itself measured, of one of Ray's results.
 
     Nested metrics are named by their path, `group/metric`. What Ray adds of its own is left out,
-    unless it is the metric of the study.
+    unless it is `metric`.
     """
-    hidden = _RAYS - {coordinator.study.task.metric}
+    hidden = _RAYS - {metric}
     own = {key: value for key, value in result.items() if key not in hidden}
-    metrics = {k: v for k, v in flatten_dict(own).items() if not k.startswith("config/")}
+    return {k: v for k, v in flatten_dict(own).items() if not k.startswith("config/")}
+
+
+def tell(coordinator: Coordinator, number: int, result: dict[str, Any]) -> bool:
+    """Tell the coordinator one of Ray's results of trial `number`; True if it must stop now."""
+    metrics = own_metrics(result, coordinator.study.task.metric)
     return coordinator.report(number, result[TRAINING_ITERATION], metrics, result[TIME_TOTAL_S])
 
 
-class ExperienceRecorder(Callback):
+class TrialRecorder(Callback):
     """Tells the coordinator what each of Ray's trials reported and how it ended."""
 
     def __init__(self, coordinator: Coordinator, running: Mapping[str, int]) -> None:
@@ -89,7 +94,7 @@ class ExperienceRecorder(Callback):
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any
     ) -> None:
         """The trial failed."""
-        number, error = self._running[trial.trial_id], _error_of(trial)
+        number, error = self._running[trial.trial_id], error_of(trial)
         if NOT_RESET in error.rpartition("Failure # ")[2]:
             self._coordinator.hand_out_again(number)
         else:
@@ -113,9 +118,9 @@ class PopulationRecorder(Callback):
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any
     ) -> None:
         """The worker was lost, or broke down, too often."""
-        self._populations.give_up(self._running[trial.trial_id], _error_of(trial))
+        self._populations.give_up(self._running[trial.trial_id], error_of(trial))
 
 
-def _error_of(trial: TuneTrial) -> str:
+def error_of(trial: TuneTrial) -> str:
     """Why a trial failed; Ray keeps the tracebacks in a file of the trial's, in colours."""
     return _COLOURS.sub("", Path(trial.error_file).read_text(encoding="utf-8")).strip()

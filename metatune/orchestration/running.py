@@ -26,10 +26,10 @@ from metatune.orchestration.coordinator import Coordinator
 from metatune.orchestration.mailbox import Service
 from metatune.orchestration.population_trainable import population_trainable
 from metatune.orchestration.populations import Populations
-from metatune.orchestration.recorder import ExperienceRecorder, PopulationRecorder
+from metatune.orchestration.recorder import PopulationRecorder, TrialRecorder
 from metatune.orchestration.reuse import is_reusable, resettable
-from metatune.orchestration.scheduler import MetaScheduler
-from metatune.orchestration.searcher import MetaSearch, PopulationSearch
+from metatune.orchestration.scheduler import StudyScheduler
+from metatune.orchestration.searcher import PopulationSearch, TrialSearch
 from metatune.trial import Trial
 
 _QUIET = {
@@ -98,9 +98,9 @@ def run(
 
     `prepare` makes what the trainable is given out of a trial; by default its configuration.
     """
-    searcher = MetaSearch(coordinator, prepare) if prepare else MetaSearch(coordinator)
-    scheduler = MetaScheduler(coordinator, searcher.running, store.filesystem, max_steps)
-    recorder = ExperienceRecorder(coordinator, searcher.running)
+    searcher = TrialSearch(coordinator, prepare) if prepare else TrialSearch(coordinator)
+    scheduler = StudyScheduler(coordinator, searcher.running, store.filesystem, max_steps)
+    recorder = TrialRecorder(coordinator, searcher.running)
     _fit(
         trainable,
         resources,

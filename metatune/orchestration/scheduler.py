@@ -17,7 +17,7 @@ from metatune.orchestration.coordinator import Coordinator
 from metatune.orchestration.recorder import tell
 
 
-class MetaScheduler(FIFOScheduler):
+class StudyScheduler(FIFOScheduler):
     """Stops the trials that the coordinator's pruner stops, and those at `max_steps`.
 
     A trial that was running when an earlier driver ended starts from its checkpoint on

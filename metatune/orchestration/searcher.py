@@ -33,7 +33,7 @@ def _nothing_now(coordinator: Coordinator) -> str | None:
     return str(Searcher.FINISHED) if over else None
 
 
-class MetaSearch(_Stateless):
+class TrialSearch(_Stateless):
     """Hands Ray Tune the trials that the coordinator proposes.
 
     `prepare` makes what the trainable is given out of a trial; by default its configuration,

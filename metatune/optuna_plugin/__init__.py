@@ -1,0 +1,1 @@
+"""Optuna studies that start from what earlier studies learned."""
