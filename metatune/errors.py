@@ -12,6 +12,7 @@ MetatuneError
 ├── StoreError               the store failed while in use
 │   ├── DamagedFileError     a file that is not what was written
 │   └── SchemaVersionError   a file written by a newer metatune
+├── JobError                 a cluster that cannot be reached, or fails at a job
 └── StudyLockedError         another process is running the study
 
 A message names the offending value, where it came from and what would be right, in one line.
@@ -68,6 +69,10 @@ class DamagedFileError(StoreError):
 
 class SchemaVersionError(StoreError):
     """A file written by a newer metatune."""
+
+
+class JobError(MetatuneError):
+    """A cluster that cannot be reached, or fails at a job."""
 
 
 class StudyLockedError(MetatuneError):

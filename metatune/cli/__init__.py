@@ -8,9 +8,12 @@ from typing import Any
 
 import typer
 
-from metatune.cli import printing, remembering
-from metatune.cli.exporting import export, train
+from metatune.cli import clustering, printing, remembering
+from metatune.cli.exporting import export
+from metatune.cli.jobs import logs, results, status, stop, submit
 from metatune.cli.learning import learn
+from metatune.cli.reporting import report
+from metatune.cli.retraining import train
 from metatune.cli.searching import search, suggest
 from metatune.errors import MetatuneError
 
@@ -20,9 +23,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (search, suggest, train, export, learn):
+for command in (search, suggest, train, export, report, learn):
     app.command()(command)
+# What `submit` does not know itself is for the search.
+app.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})(submit)
+for remote in (status, logs, stop, results):
+    app.command()(remote)
 app.add_typer(remembering.app, name="experience")
+app.add_typer(clustering.app, name="cluster")
 
 
 def main() -> None:

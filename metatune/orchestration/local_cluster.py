@@ -1,0 +1,102 @@
+"""A Ray cluster of several nodes on this machine, for trying out and for tests."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ray._private.utils import write_ray_address
+from ray._raylet import Config  # type: ignore[attr-defined]
+from ray.cluster_utils import Cluster
+
+from metatune.errors import InputError
+from metatune.orchestration.cluster import (
+    PREFIX,
+    ensure_token,
+    environment,
+    remove_left_over_folders,
+)
+
+MOST_NODES = 16  # each takes about 150 MB and as many processes as a machine of its own would
+
+
+@dataclass
+class LocalCluster:
+    """Nodes that run: `address` is for `--address` of a search, `jobs` for the Jobs API.
+
+    `nodes` are Ray's, the head first. They end with the block of `local_cluster`, or with this
+    process, also when it is killed.
+    """
+
+    address: str
+    jobs: str
+    nodes: list[Any] = field(repr=False)
+    _cluster: Cluster = field(repr=False)
+    _folder: Path = field(repr=False)
+    _added: int = 0
+
+    def add(self, cpus: int) -> Any:
+        """Start one more node."""
+        self._added += 1
+        # Of its own, or nodes would delete each other's copies of a job's files.
+        folder = self._folder / str(self._added)
+        node = self._cluster.add_node(num_cpus=cpus, temp_dir=str(folder))
+        write_ray_address(self.address, str(folder))  # where jobs on that node look for it
+        self.nodes.append(node)
+        return node
+
+    def kill(self, node: Any) -> None:
+        """End a node other than the head at once, as a machine that fails would."""
+        self._cluster.remove_node(node, allow_graceful=False)
+        self.nodes.remove(node)
+
+
+@contextlib.contextmanager
+def local_cluster(nodes: int, cpus: int = 1) -> Iterator[LocalCluster]:
+    """A cluster of `nodes` with `cpus` processors each, which lets nobody in without the user's
+    token (see `ensure_token`), sends no usage statistics and keeps its files in a folder of its
+    own.
+
+    Raises InputError unless there are 1 to 16 nodes with at least one processor.
+    """
+    if not 1 <= nodes <= MOST_NODES:
+        raise InputError(f"{nodes} nodes: must be 1 to {MOST_NODES} on one machine")
+    if cpus < 1:
+        raise InputError(f"cpus = {cpus} of a node must be at least 1")
+    remove_left_over_folders()
+    ensure_token()
+    folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
+    # Jobs find `python` and what is installed beside it as this process does.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    variables = {
+        "RAY_AUTH_MODE": "token",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_TMPDIR": str(folder),  # the files of the head, and the address that jobs look for
+        "PATH": path,
+    }
+    with environment(**variables):
+        Config.initialize("")  # Ray has read its environment when it was imported
+        cluster = Cluster()
+        try:
+            cluster.add_node(
+                num_cpus=cpus,
+                include_dashboard=True,
+                dashboard_host="127.0.0.1",
+                dashboard_port=0,
+                node_ip_address="127.0.0.1",
+            )
+            jobs = f"http://{cluster.webui_url}"
+            started = LocalCluster(cluster.address, jobs, [cluster.head_node], cluster, folder)
+            for _ in range(nodes - 1):
+                started.add(cpus)
+            yield started
+        finally:
+            cluster.shutdown()
+            shutil.rmtree(folder, ignore_errors=True)
