@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
@@ -33,6 +34,11 @@ def _leave_network() -> str:
     return "loopback only"
 
 
+# How long a busy machine takes says nothing about the code.
+hypothesis.settings.register_profile(
+    "metatune", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("metatune")
 pytest_plugins = ["stores"]
 NETWORK = _leave_network()
 HOME = tempfile.TemporaryDirectory(prefix="metatune-test-home-")

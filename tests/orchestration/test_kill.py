@@ -136,8 +136,9 @@ def test_killed_five_times_no_trial_is_lost_or_repeated(tmp_path: Path, concurre
         assert outcomes(store) == outcomes(tmp_path / "undisturbed")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("kills", [2, pytest.param(5, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [2, 5])
 def test_killed_with_populations_the_search_is_the_same(tmp_path: Path, kills: int) -> None:
     space, store = tmp_path / "space.toml", tmp_path / "killed"
     space.write_text(SMALL.to_toml())
