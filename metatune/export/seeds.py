@@ -21,7 +21,6 @@ from metatune.export.retraining import EachEpoch, best_of, dataset_of, scores, t
 from metatune.study import Study
 from metatune.trial import Trial, derive_seed
 
-LEAST = 2  # seeds, for a deviation
 _OF_RERUNS = 8_191  # sets these seeds apart from those of trials
 _GRID = 4_000  # points of the integral
 

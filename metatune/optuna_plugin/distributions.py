@@ -7,7 +7,6 @@ A choice that no parameter can hold (a function, a tuple, an infinite number) is
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 from optuna.distributions import (
@@ -20,8 +19,6 @@ from optuna.distributions import (
 from metatune.errors import SpaceError
 from metatune.experience.choices import held_value
 from metatune.parameters import LARGEST_INTEGER, Categorical, Float, Integer, Parameter, Value, same
-
-Distributions = Mapping[str, BaseDistribution]
 
 
 def parameter_of(distribution: BaseDistribution) -> Parameter | None:

@@ -10,7 +10,7 @@ import secrets
 import shlex
 import stat
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,12 +112,7 @@ class Jobs:
         with self._said_plainly():
             self._client: Any = JobSubmissionClient(address, headers=dict(self._headers))
 
-    def submit(
-        self,
-        arguments: Sequence[str],
-        folder: Path,
-        environment: Mapping[str, str] | None = None,
-    ) -> str:
+    def submit(self, arguments: Sequence[str], folder: Path) -> str:
         """Start `metatune search` with these arguments on the cluster; the id of the job.
 
         The files in `folder` are sent along, without those in its .gitignore, and are the search's
@@ -128,11 +123,7 @@ class Jobs:
             job = self._client.submit_job(
                 entrypoint=command,
                 submission_id=f"metatune-{secrets.token_hex(4)}",
-                runtime_env={
-                    "working_dir": str(folder),
-                    "excludes": list(_EXCLUDED),
-                    "env_vars": dict(environment or {}),
-                },
+                runtime_env={"working_dir": str(folder), "excludes": list(_EXCLUDED)},
                 metadata={"metatune": shlex.join(arguments)},
             )
         return str(job)

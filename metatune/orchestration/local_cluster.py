@@ -8,9 +8,8 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ray._private.utils import write_ray_address
 from ray._raylet import Config  # type: ignore[attr-defined]
@@ -24,38 +23,18 @@ from metatune.orchestration.cluster import (
     remove_left_over_folders,
 )
 
-MOST_NODES = 16  # each takes about 150 MB and as many processes as a machine of its own would
+MOST_NODES = 16  # each has as many processes as a machine of its own would
 
 
-@dataclass
+@dataclass(frozen=True)
 class LocalCluster:
     """Nodes that run: `address` is for `--address` of a search, `jobs` for the Jobs API.
 
-    `nodes` are Ray's, the head first. They end with the block of `local_cluster`, or with this
-    process, also when it is killed.
+    They end with the block of `local_cluster`, or with this process, also when it is killed.
     """
 
     address: str
     jobs: str
-    nodes: list[Any] = field(repr=False)
-    _cluster: Cluster = field(repr=False)
-    _folder: Path = field(repr=False)
-    _added: int = 0
-
-    def add(self, cpus: int) -> Any:
-        """Start one more node."""
-        self._added += 1
-        # Of its own, or nodes would delete each other's copies of a job's files.
-        folder = self._folder / str(self._added)
-        node = self._cluster.add_node(num_cpus=cpus, temp_dir=str(folder))
-        write_ray_address(self.address, str(folder))  # where jobs on that node look for it
-        self.nodes.append(node)
-        return node
-
-    def kill(self, node: Any) -> None:
-        """End a node other than the head at once, as a machine that fails would."""
-        self._cluster.remove_node(node, allow_graceful=False)
-        self.nodes.remove(node)
 
 
 @contextlib.contextmanager
@@ -92,11 +71,12 @@ def local_cluster(nodes: int, cpus: int = 1) -> Iterator[LocalCluster]:
                 dashboard_port=0,
                 node_ip_address="127.0.0.1",
             )
-            jobs = f"http://{cluster.webui_url}"
-            started = LocalCluster(cluster.address, jobs, [cluster.head_node], cluster, folder)
-            for _ in range(nodes - 1):
-                started.add(cpus)
-            yield started
+            for number in range(1, nodes):
+                # Of its own, or nodes would delete each other's copies of a job's files.
+                own = str(folder / str(number))
+                cluster.add_node(num_cpus=cpus, temp_dir=own)
+                write_ray_address(cluster.address, own)  # where jobs on that node look for it
+            yield LocalCluster(cluster.address, f"http://{cluster.webui_url}")
         finally:
             cluster.shutdown()
             shutil.rmtree(folder, ignore_errors=True)
