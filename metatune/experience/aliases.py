@@ -12,6 +12,7 @@ from typing import Any
 
 from metatune.errors import InputError
 from metatune.experience.files import Files
+from metatune.experience.limits import MOST_ALIAS_BYTES
 from metatune.experience.past import PastTask
 from metatune.space import SearchSpace
 
@@ -53,7 +54,7 @@ class Aliases:
         """
         path = files.path(FILE)
         try:
-            text = files.read(path).decode()
+            text = files.read(path, MOST_ALIAS_BYTES).decode()
         except FileNotFoundError:
             return _shipped()
         except UnicodeDecodeError as error:
@@ -121,7 +122,7 @@ def _read(text: str, source: str) -> dict[str, str]:
     """Each name of a table, with the one that stands for it."""
     try:
         table: dict[str, Any] = tomllib.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{source}: not TOML: {error}") from None
     names: dict[str, str] = {}
     for canonical, others in table.items():

@@ -12,10 +12,10 @@ import hashlib
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
 from typing import IO, TypeVar
@@ -23,9 +23,13 @@ from typing import IO, TypeVar
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from metatune.errors import DamagedFileError, SchemaVersionError, StoreAddressError, StoreError
 from metatune.experience.files import STORE_FOLDERS, Entry, Files
+from metatune.experience.index import Index, finished, indexed, read_index, write_index
+from metatune.experience.limits import MOST_MERGED_BYTES, MOST_MERGED_FILES, MOST_MERGED_ROWS
+from metatune.experience.reading import check_trial_file, holding
 from metatune.experience.records import KEYS, SCHEMA, newest
 from metatune.experience.trial_files import (
     ROW_GROUP_ROWS,
@@ -34,6 +38,7 @@ from metatune.experience.trial_files import (
     write_parquet,
 )
 
+_LIGHT = (*KEYS, "finished_index")
 _TEMPORARY_SECONDS = 3600.0
 _GROUP_BYTES = 32 << 20
 _CHUNK_BYTES = 1 << 20
@@ -54,7 +59,8 @@ class Compaction:
 
 @dataclass(frozen=True)
 class _Source:
-    """A readable file: the keys of its rows, in its order, and the sizes of its row groups."""
+    """A readable file: keys and `finished_index` of its rows, in its order, and the sizes of its
+    row groups."""
 
     entry: Entry
     keys: pa.Table
@@ -64,10 +70,12 @@ class _Source:
 
 def compact(files: Files, grace_seconds: float) -> Compaction:
     """Merge the files of each folder of trials into one, and delete what has been merged for
-    `grace_seconds`. Damaged files are left alone. Unfinished writes an hour old are deleted.
+    `grace_seconds`. Damaged files are left alone. Unfinished writes an hour old are deleted, and
+    the index is made again.
 
-    Memory holds the keys of one folder's rows, and some row groups. A grace shorter than a reader
-    takes to list the store can hide rows from that reader.
+    Memory holds the keys of one folder's rows, and some row groups; a folder with more than
+    `limits` has for one file is merged in part. A folder whose only file is in the index is not
+    read. A grace shorter than a reader takes to list the store can hide rows from that reader.
     """
     now = time.time()
     for folder in STORE_FOLDERS:
@@ -75,37 +83,106 @@ def compact(files: Files, grace_seconds: float) -> Compaction:
             if entry.is_temporary and now - entry.modified > _TEMPORARY_SECONDS:
                 files.delete(entry.path)
     before = files.entries("trials")
-    by_folder = sorted(before, key=lambda entry: (entry.folder, entry.name))
-    merged = written = deleted = 0
-    with ThreadPoolExecutor(files.threads) as pool:
-        for _, group in groupby(by_folder, key=lambda entry: entry.folder):
-            read = _ahead(pool, partial(_source, files), group, files.threads)
-            sources = [source for source in read if source is not None]
-            live, due = _plan(sources, now - grace_seconds)
-            if len(live) > 1 and _merge(files, pool, live):
-                merged += len(live)
-                written += 1
-                if grace_seconds <= 0:
-                    due += live
-            deleted += sum(pool.map(files.delete, (source.entry.path for source in due)))
+    old = read_index(files)
+    known = indexed(old, before, files)
+    index: Index = {}
+    work = _Work(files, index, now - grace_seconds, grace_seconds <= 0)
+    with ThreadPoolExecutor(files.threads) as work.pool:
+        for folder, group in groupby(before, key=lambda entry: entry.folder):
+            if folder in known:
+                index[work.name(next(group).path)] = known[folder]
+            else:
+                work.compact(list(group))
+    if index != old:
+        write_index(files, index)
     return Compaction(
-        files_merged=merged,
-        files_written=written,
-        files_deleted=deleted,
+        files_merged=work.merged,
+        files_written=work.written,
+        files_deleted=work.deleted,
         bytes_before=sum(entry.size for entry in before),
         bytes_after=sum(entry.size for entry in files.entries("trials")),
     )
 
 
+@dataclass
+class _Work:
+    """What a compaction has done, folder by folder, and what its index says."""
+
+    files: Files
+    index: Index
+    before: float
+    delete_at_once: bool
+    pool: ThreadPoolExecutor = field(init=False)
+    merged: int = 0
+    written: int = 0
+    deleted: int = 0
+
+    def name(self, path: str) -> str:
+        """What the index calls a file."""
+        return path.removeprefix(self.files.path(""))
+
+    def compact(self, entries: list[Entry]) -> None:
+        """Compact the files of a folder."""
+        files = self.files
+        # Merged ones are the largest, and tell which of the others are.
+        entries = sorted(entries, key=lambda entry: (-entry.size, entry.name))[:MOST_MERGED_FILES]
+        read = _ahead(self.pool, partial(_source, files), entries, files.threads)
+        live, due = _plan([source for source in read if source is not None], self.before)
+        some = _mergeable(live)
+        path = live[0].entry.path if len(live) == 1 else None
+        if len(some) > 1 and (path := _merge(files, self.pool, some)) is not None:
+            self.merged += len(some)
+            self.written += 1
+            if self.delete_at_once:
+                due += some
+        if path is not None and len(some) == len(live):
+            keys = pa.concat_tables(source.keys for source in live)
+            self.index[self.name(path)] = finished(holding(keys))
+        self.deleted += sum(self.pool.map(files.delete, (source.entry.path for source in due)))
+
+
 def _plan(sources: list[_Source], before: float) -> tuple[list[_Source], list[_Source]]:
     """Those that no other replaces, and those that one written before that time replaces."""
-    old = [source for source in sources if source.entry.modified <= before]
-    replaced = {name for source in sources for name in source.replaces}
-    due = {name for source in old for name in source.replaces}
+    by_name = {source.entry.name: source for source in sources}
+    replaced: set[str] = set()
+    due: set[str] = set()
+    for source in sources:
+        names = _replaced(source, by_name)
+        replaced |= names
+        if source.entry.modified <= before:
+            due |= names
     return (
         [source for source in sources if source.entry.name not in replaced],
         [source for source in sources if source.entry.name in due],
     )
+
+
+def _replaced(source: _Source, by_name: Mapping[str, _Source]) -> set[str]:
+    """Which of the files that a file says it replaces it does replace: whose every row it has, or
+    a later revision. It is not believed, for these are deleted."""
+    others = [by_name[name] for name in {*source.replaces} & {*by_name} - {source.entry.name}]
+    if not others:
+        return set()
+    keys = pa.concat_tables([source.keys, *(other.keys for other in others)])
+    lost = (
+        newest(keys.select(list(KEYS)))
+        & pc.invert(pc.is_in(keys["digest"], source.keys["digest"].combine_chunks())).to_numpy()
+    )
+    ends = np.cumsum([len(source.keys), *(len(other.keys) for other in others)])
+    parts = np.split(lost, ends[:-1])[1:]
+    return {other.entry.name for other, part in zip(others, parts, strict=True) if not part.any()}
+
+
+def _mergeable(live: list[_Source]) -> list[_Source]:
+    """The smallest of them, as many as one file may be made of."""
+    some: list[_Source] = []
+    rows = size = 0
+    for source in sorted(live, key=lambda source: (len(source.keys), source.entry.name)):
+        rows, size = rows + len(source.keys), size + source.entry.size
+        if rows > MOST_MERGED_ROWS or size > MOST_MERGED_BYTES:
+            break
+        some.append(source)
+    return some
 
 
 def _ahead(
@@ -123,15 +200,14 @@ def _ahead(
 
 def _source(files: Files, entry: Entry) -> _Source | None:
     try:
-        with TrialFile(files, entry, check_all=True) as file:
-            return _Source(entry, file.rows(KEYS), file.group_rows(), file.replaces)
+        return _Source(entry, *check_trial_file(files, entry, _LIGHT))
     except (FileNotFoundError, DamagedFileError, SchemaVersionError):
         return None  # reads and verify() name what is damaged; here it is only left alone
 
 
-def _merge(files: Files, pool: ThreadPoolExecutor, sources: list[_Source]) -> bool:
-    """Write one file of the rows that hold among the sources; False if one of them was taken away
-    meanwhile, by another compaction then."""
+def _merge(files: Files, pool: ThreadPoolExecutor, sources: list[_Source]) -> str | None:
+    """Write one file of the rows that hold among the sources; its path, or None if one of them was
+    taken away meanwhile, by another compaction then."""
     # Rows of one study stand together, so that readers of one study can skip row groups.
     sources = sorted(sources, key=_first_key)
     replaces = sorted(source.entry.name for source in sources)
@@ -141,7 +217,7 @@ def _merge(files: Files, pool: ThreadPoolExecutor, sources: list[_Source]) -> bo
             tables = _grouped(_rows(files, pool, sources, _masks(sources)))
             write_parquet(temporary, tables, replaces, compression="zstd")
         except (FileNotFoundError, DamagedFileError):
-            return False
+            return None
         except OSError as error:
             raise StoreError(f"{folder}: no room to merge its files: {error}") from error
         path = f"{folder}/{trial_file_name(_hash(temporary))}"
@@ -151,7 +227,7 @@ def _merge(files: Files, pool: ThreadPoolExecutor, sources: list[_Source]) -> bo
             with suppress(StoreError):  # what made the write fail is raised, not this
                 files.delete(path)
             raise
-    return True
+    return path
 
 
 def _first_key(source: _Source) -> tuple[str, int, str]:
@@ -162,7 +238,7 @@ def _first_key(source: _Source) -> tuple[str, int, str]:
 
 def _masks(sources: list[_Source]) -> list[npt.NDArray[np.bool_]]:
     """Which rows of each source hold among those of all sources."""
-    mask = newest(pa.concat_tables(source.keys for source in sources))
+    mask = newest(pa.concat_tables(source.keys for source in sources).select(list(KEYS)))
     return np.split(mask, np.cumsum([len(source.keys) for source in sources])[:-1])
 
 

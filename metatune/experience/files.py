@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import errno
+import functools
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Iterator
+import stat
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
 from urllib.parse import quote
 from uuid import uuid4
 
@@ -19,6 +23,8 @@ from pyarrow import fs
 
 from metatune.errors import DamagedFileError, StoreAddressError, StoreError, StudyError
 from metatune.experience.address import parse_address
+from metatune.experience.limits import MOST_ARRAYS_BYTES, MOST_DEPTH
+from metatune.experience.patience import Patience
 
 _TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.tmp")
 _CHUNK_BYTES = 1 << 20
@@ -28,6 +34,7 @@ _LOCAL_THREADS, _S3_THREADS = 2, 8
 STORE_FOLDERS = ("studies", "trials", "models", "leases")
 # What a broken disk or a foreign owner makes of one file; other errors are the whole store's.
 _UNREADABLE = {errno.EACCES, errno.EPERM, errno.EIO}
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 # Directories cannot be synchronised on some network file systems, which then do it themselves.
 _UNSYNCABLE = {errno.EINVAL, errno.EBADF, errno.ENOTSUP}
 
@@ -73,15 +80,34 @@ def file_name(name: str, what: str = "study") -> str:
     return f"%2E{quoted[1:]}" if quoted.startswith(".") else quoted
 
 
+_Given = ParamSpec("_Given")
+_Answer = TypeVar("_Answer")
+
+
+def _patiently(
+    method: Callable[Concatenate[Files, _Given], _Answer],
+) -> Callable[Concatenate[Files, _Given], _Answer]:
+    """The method, called again while the store does not answer."""
+
+    def called(self: Files, /, *args: _Given.args, **kwargs: _Given.kwargs) -> _Answer:
+        return self._patience(lambda: method(self, *args, **kwargs))
+
+    functools.update_wrapper(called, method)
+    return called
+
+
 class Files:
     """The files under `uri`; paths are those of its pyarrow file system.
 
     A write is there whole or not at all, and durable when it returns. Every failure of the file
-    system is raised as StoreError, before the first write has worked as StoreAddressError.
+    system is raised as StoreError, before the first write has worked as StoreAddressError. A store
+    on the network that does not answer is waited for (see Patience): all there is to do here may be
+    done twice.
     """
 
     def __init__(self, uri: str | Path) -> None:
         address = parse_address(uri)
+        self._patience = Patience(address.uri.partition("?")[0])
         self.uri = address.uri
         self.filesystem = address.filesystem
         self.root = address.root
@@ -94,54 +120,119 @@ class Files:
         """How many files to read at a time."""
         return _LOCAL_THREADS if self.is_local else _S3_THREADS
 
+    def hasty(self) -> Files:
+        """The same files, but failing at once where the store does not answer."""
+        files = copy.copy(self)
+        files._patience = Patience(self.uri, 0.0)
+        return files
+
     def path(self, *parts: str) -> str:
         """The path of `parts` under the root."""
         return "/".join((self.root.rstrip("/"), *parts)) if parts else self.root
 
+    @_patiently
     def entries(self, *parts: str, temporary: bool = False) -> list[Entry]:
         """The files at any depth under `parts`, by path; empty where there is no such folder.
         Unfinished writes are listed only if `temporary`."""
-        selector = fs.FileSelector(self.path(*parts), allow_not_found=True, recursive=True)
-        with self._errors("listed", selector.base_dir):
-            found = self.filesystem.get_file_info(selector)
-        entries = [
-            Entry(info.path, info.size, info.mtime_ns / 1e9)
-            for info in found
-            if info.type == fs.FileType.File
-        ]
+        folder = self.path(*parts)
+        with self._errors("listed", folder):
+            found = list((self._local_entries if self.is_local else self._other_entries)(folder))
         return sorted(
-            (entry for entry in entries if temporary or not entry.is_temporary),
+            (entry for entry in found if temporary or not entry.is_temporary),
             key=lambda entry: entry.path,
         )
 
-    def read(self, path: str) -> bytes:
-        """All bytes of a file. Raises FileNotFoundError if it has vanished, DamagedFileError if
-        the disk or its owner withholds it."""
+    def _local_entries(self, folder: str) -> Iterator[Entry]:
+        try:
+            self._check_inside(folder)
+        except FileNotFoundError:
+            return
+        folders = [(folder, 0)]
+        while folders:
+            path, depth = folders.pop()
+            if depth > MOST_DEPTH:
+                raise OSError(f"folders lie more than {MOST_DEPTH} deep in each other")
+            with suppress(FileNotFoundError), os.scandir(path) as inside:
+                for item in inside:
+                    if item.is_dir(follow_symlinks=False):
+                        folders.append((item.path, depth + 1))
+                        continue
+                    with suppress(FileNotFoundError):  # deleted meanwhile
+                        info = item.stat(follow_symlinks=False)
+                        yield Entry(item.path, info.st_size, info.st_mtime)
+
+    def _other_entries(self, folder: str) -> Iterator[Entry]:
+        selector = fs.FileSelector(folder, allow_not_found=True, recursive=True)
+        for info in self.filesystem.get_file_info(selector):
+            if info.type == fs.FileType.File:
+                yield Entry(info.path, info.size, info.mtime_ns / 1e9)
+
+    def _check_inside(self, path: str, file: bool = False) -> None:
+        """Raise DamagedFileError where something between the root and `path` is a symbolic link,
+        or a `file` no plain one; FileNotFoundError if something is not there."""
+        if not self.is_local:
+            return
+        parts = path.removeprefix(self.path("")).split("/") if path != self.root else []
+        part = self.root
+        for name in parts:
+            part = f"{part}/{name}"
+            mode = os.lstat(part).st_mode
+            if stat.S_ISLNK(mode):
+                raise DamagedFileError(f"{part}: is a symbolic link, and a store is only itself")
+            if file and part == path and not stat.S_ISREG(mode):
+                raise DamagedFileError(f"{path}: is no plain file")
+
+    @_patiently
+    def read(self, path: str, most: int = MOST_ARRAYS_BYTES) -> bytes:
+        """All bytes of a file, at most so many. Raises FileNotFoundError if it has vanished,
+        DamagedFileError if it has more, or the disk or its owner withholds it."""
+        chunks: list[bytes] = []
+        left = most
         with (
-            self._errors("read", path),
+            self._errors("read", path, file=True),
             self.filesystem.open_input_stream(path, compression=None) as stream,
         ):
-            data: bytes = stream.read()
-        return data
+            while left >= 0 and (chunk := stream.read(min(_CHUNK_BYTES, left + 1))):
+                chunks.append(chunk)
+                left -= len(chunk)
+        if left < 0:
+            raise DamagedFileError(f"{path}: has more than the {most:,} bytes that it may have")
+        return b"".join(chunks)
 
+    @_patiently
     def open_input(self, path: str) -> pa.NativeFile:
         """A file open for random access. Raises FileNotFoundError if it has vanished."""
-        with self._errors("read", path):
+        with self._errors("read", path, file=True):
             return self.filesystem.open_input_file(path)
 
+    @_patiently
     def sha256(self, path: str) -> str:
         """SHA-256 of a file in hexadecimal, read piece by piece."""
         digest = hashlib.sha256()
         with (
-            self._errors("read", path),
+            self._errors("read", path, file=True),
             self.filesystem.open_input_stream(path, compression=None) as stream,
         ):
             while chunk := stream.read(_CHUNK_BYTES):
                 digest.update(chunk)
         return digest.hexdigest()
 
-    def write(self, path: str, chunks: Iterable[bytes]) -> None:
-        """Create or replace a file; it is durable when this returns."""
+    def write(
+        self, path: str, chunks: Iterable[bytes], check: Callable[[], None] = lambda: None
+    ) -> None:
+        """Create or replace a file; it is durable when this returns. `check` is called before each
+        attempt, and may raise."""
+
+        def attempt() -> None:
+            check()
+            self._write(path, chunks)
+
+        if isinstance(chunks, Sequence):
+            self._patience(attempt)
+        else:  # what has been read once cannot be written again
+            attempt()
+
+    def _write(self, path: str, chunks: Iterable[bytes]) -> None:
         with self._errors("written", path, StoreError if self._written else StoreAddressError):
             try:
                 if self.is_local:
@@ -176,6 +267,8 @@ class Files:
 
     def _make_folder(self, folder: Path) -> None:
         """Make a folder durable with all above it up to the root, and beyond where missing."""
+        with suppress(FileNotFoundError):
+            self._check_inside(str(folder))
         if str(folder) in self._durable_folders and folder.is_dir():
             return
         root = Path(self.root)
@@ -196,23 +289,30 @@ class Files:
         with ThreadPoolExecutor(1) as pool:
             pool.submit(put).result()
 
+    @_patiently
     def exists(self, path: str) -> bool:
         """Whether there is a file at that path."""
         with self._errors("looked for", path):
             return bool(self.filesystem.get_file_info(path).type == fs.FileType.File)
 
+    @_patiently
     def delete(self, path: str) -> bool:
         """Delete a file; False if there was none."""
         try:
             with self._errors("deleted", path):
+                self._check_inside(path.rpartition("/")[0])
                 self.filesystem.delete_file(path)
         except FileNotFoundError:
             return False
         return True
 
     @contextmanager
-    def _errors(self, verb: str, path: str, kind: type[Exception] = StoreError) -> Iterator[None]:
+    def _errors(
+        self, verb: str, path: str, kind: type[Exception] = StoreError, file: bool = False
+    ) -> Iterator[None]:
         try:
+            if file:
+                self._check_inside(path, file)
             yield
         except FileNotFoundError:
             raise
@@ -224,6 +324,8 @@ class Files:
                 if getattr(error, "errno", None) in _UNREADABLE:
                     kind = DamagedFileError
             reason = " ".join(str(error).split())
+            if getattr(error, "errno", None) in _FULL:
+                reason += "; free some space there and give the same command again"
             raise kind(f"{path}: cannot be {verb}: {reason}") from error
 
 

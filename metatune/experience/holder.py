@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import socket
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 from uuid import getnode
 
 import psutil
+
+from metatune.errors import DamagedFileError
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,20 @@ class Holder:
     started: float
     started_after_boot: float
     holds: bool = False
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any], path: str) -> Holder:
+        """The holder in the record of a lease; raises DamagedFileError naming `path` if it has
+        none."""
+        kinds = {"host": str, "machine": str, "pid": int, "holds": bool}
+        values: dict[str, Any] = {field.name: record.get(field.name) for field in fields(cls)}
+        for name, value in values.items():
+            if not isinstance(value, kinds.get(name, (int, float))):
+                raise DamagedFileError(f"{path}: is no record of a lease: {name} = {value!r}")
+        for name, end in (("pid", 2**31), ("started", 2**40)):
+            if not 0 < values[name] < end:
+                raise DamagedFileError(f"{path}: is no record of a lease: {name} = {values[name]}")
+        return cls(**values)
 
     @classmethod
     def this_process(cls) -> Holder:

@@ -5,17 +5,28 @@ lease is acquired by writing a claim, then looking: a live holder, or a live cla
 name, makes the claimant withdraw. A live claim with a higher name is waited for: it either sees
 this claim and withdraws, or it looked before and becomes the holder. Whichever of two claims is
 written later is read after both are there, so that two never hold, without any lock.
+
+A holder that could not renew its record for a while, as when the store did not answer, may have
+been taken for dead. It goes on only if its record is still there and, once that is renewed, nobody
+else holds or claims the study.
 """
 
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from threading import Event, Thread
+from threading import Event, RLock, Thread
 from types import TracebackType
 from uuid import uuid4
 
-from metatune.errors import DamagedFileError, SchemaVersionError, StoreError, StudyLockedError
+from metatune.errors import (
+    DamagedFileError,
+    SchemaVersionError,
+    StoreAddressError,
+    StoreError,
+    StudyLockedError,
+)
 from metatune.experience.files import Entry, Files, file_name
 from metatune.experience.holder import Holder
 from metatune.experience.sealed import read_record, seal
@@ -48,7 +59,7 @@ class Lease:
         heartbeat_seconds: float = 10.0,
         stale_seconds: float = 60.0,
     ) -> None:
-        self._files = files
+        self._given = self._files = files
         self._study = study
         self._folder = ("leases", file_name(study))
         self._path = files.path(*self._folder, f"{uuid4().hex}.json")
@@ -56,6 +67,8 @@ class Lease:
         self._stale_seconds = stale_seconds
         self._stop = Event()
         self._thread: Thread | None = None
+        self._holder: Holder | None = None
+        self._renewing = RLock()
         self._renewed = 0.0
         self._lost = False
 
@@ -65,6 +78,7 @@ class Lease:
             raise StudyLockedError(f"study {self._study!r}: this process runs it already")
         claim = Holder.this_process()
         holder = replace(claim, holds=True)
+        self._files = self._given
         try:
             self._write(claim)
             self._yield_to(self._stronger_claimant())
@@ -72,11 +86,13 @@ class Lease:
             # A claimant that slept may have been taken for dead, and its study given to another.
             self._yield_to(next((rival for rival in self._rivals() if rival.holds), None))
         except BaseException:
-            self._files.delete(self._path)
+            self._remove()
             raise
+        # From here on a store that does not answer is asked again at the next beat.
+        self._files, self._holder = self._given.hasty(), holder
         self._lost = False
         self._stop.clear()
-        self._thread = Thread(target=self._renew, args=(holder,), daemon=True)
+        self._thread = Thread(target=self._beat, daemon=True)
         self._thread.start()
         return self
 
@@ -87,15 +103,21 @@ class Lease:
         self._stop.set()
         self._thread.join()
         self._thread = None
-        self._files.delete(self._path)
+        self._remove()
 
     def check(self) -> None:
-        """Raise StudyLockedError if the lease is not held or was lost: its record removed while
-        this machine slept, or not renewed for `stale_seconds`. Asks nothing of the store."""
-        late = time.monotonic() - self._renewed
+        """Raise StudyLockedError if the lease is not held, or was lost to another process while
+        it could not be renewed.
+
+        Asks the store only where the last renewal is more than half of `stale_seconds` ago, and
+        then renews it: raises StoreError where that cannot be done.
+        """
         if self._thread is None:
             raise StudyLockedError(f"study {self._study!r}: its lease is not held")
-        if self._lost or late > self._stale_seconds:
+        if self._is_late():
+            self._renew()
+        if self._lost:
+            late = time.monotonic() - self._renewed
             raise StudyLockedError(
                 f"study {self._study!r}: its lease was lost, {late:.0f} s after its last renewal; "
                 f"another process may run it, start again"
@@ -118,16 +140,45 @@ class Lease:
         self._files.write(self._path, [seal(record)])
         self._renewed = time.monotonic()
 
-    def _renew(self, holder: Holder) -> None:
-        while not self._stop.wait(self._heartbeat_seconds):
+    def _remove(self) -> None:
+        # Where the store fails it is left there, and counts as dead soon.
+        with suppress(StoreError, StoreAddressError):
+            self._files.hasty().delete(self._path)
+
+    def _beat(self) -> None:
+        while not self._lost and not self._stop.wait(self._heartbeat_seconds):
+            # Tried again at the next beat; check() tells when it took too long.
+            with suppress(StoreError, StoreAddressError):
+                self._renew()
+
+    def _is_late(self) -> bool:
+        return time.monotonic() - self._renewed > self._stale_seconds / 2
+
+    def _renew(self) -> None:
+        """Renew the record, or note that the lease was lost."""
+        with self._renewing:
+            if self._lost or self._holder is None:
+                return
+            is_late = self._is_late()
+            if self._path not in {entry.path for entry in self._files.entries(*self._folder)}:
+                self._lost = True
+                return
+            before = self._renewed
             try:
-                mine = {entry.path for entry in self._files.entries(*self._folder)}
-                if self._path not in mine:
-                    self._lost = True
-                    return
-                self._write(holder)
-            except StoreError:
-                continue  # tried again at the next beat; check() tells when it took too long
+                self._write(self._holder)
+                self._lost = is_late and self._is_taken()
+            except BaseException:
+                self._renewed = before  # it is still not known who has the study
+                raise
+
+    def _is_taken(self) -> bool:
+        """Whether another holds the study, or is about to: who only looked withdraws."""
+        deadline = time.monotonic() + _CLAIM_SECONDS
+        while rivals := self._rivals():
+            if any(rival.holds for rival in rivals) or time.monotonic() > deadline:
+                return True
+            time.sleep(_REREAD_SECONDS)
+        return False
 
     def _yield_to(self, rival: _Rival | None) -> None:
         if rival is not None:
@@ -170,9 +221,7 @@ class Lease:
     def _rival(self, entry: Entry, age: float) -> _Rival | None:
         """The rival of a record last written `age` seconds ago; None if it is dead."""
         try:
-            record = read_record(self._files, entry.path)
-            del record["study"], record["heartbeat"]
-            holder = Holder(**record)
+            holder = Holder.from_record(read_record(self._files, entry.path), entry.path)
         except (DamagedFileError, SchemaVersionError) as error:
             return None if age > self._stale_seconds else _Rival(entry.name, True, str(error))
         alive = holder.is_alive()

@@ -18,11 +18,13 @@ from safetensors.numpy import load, save
 
 from metatune.errors import DamagedFileError, SchemaVersionError, StoreError
 from metatune.experience.files import Entry, Files
+from metatune.experience.limits import MOST_ARRAYS_BYTES, MOST_ARRAYS_HEADER_BYTES
+from metatune.experience.reading import warn_of
 from metatune.experience.sealed import read_record, seal, to_json
-from metatune.experience.trial_files import warn_of
 
 Arrays = dict[str, npt.NDArray[Any]]
 _NAME = re.compile(r"([0-9a-f]{32})\.(json|safetensors)")
+_ID = re.compile("[0-9a-f]{32}")
 
 
 def write_model(
@@ -31,6 +33,11 @@ def write_model(
     """Put a model in the store, unless it is there; its id. Raises StoreError for a record that
     is no plain JSON."""
     data = save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
+    if len(data) > MOST_ARRAYS_BYTES:
+        raise StoreError(
+            f"a model for space {space_id} cannot be stored: its arrays have {len(data):,} bytes, "
+            f"and at most {MOST_ARRAYS_BYTES:,} are kept"
+        )
     try:
         sealed = seal({"arrays": hashlib.sha256(data).hexdigest(), "model": record})
         model = _id(record, data)
@@ -48,6 +55,8 @@ def read_model(files: Files, space_id: str, model: str) -> tuple[dict[str, Any],
     Raises StoreError if it is not there, DamagedFileError or SchemaVersionError if it cannot be
     used.
     """
+    if not _ID.fullmatch(model):
+        raise StoreError(f"model {model!r} of space {space_id}: there is no model of such a name")
     path = _path(files, space_id, model)
     try:
         return _read(files, path, model)
@@ -58,7 +67,7 @@ def read_model(files: Files, space_id: str, model: str) -> tuple[dict[str, Any],
 def _read(files: Files, path: str, model: str) -> tuple[dict[str, Any], Arrays]:
     document = _document(files, f"{path}.json")
     try:
-        data = files.read(f"{path}.safetensors")
+        data = files.read(f"{path}.safetensors", MOST_ARRAYS_BYTES)
     except FileNotFoundError:
         raise DamagedFileError(
             f"{path}.safetensors: is missing, though its record is not"
@@ -67,10 +76,17 @@ def _read(files: Files, path: str, model: str) -> tuple[dict[str, Any], Arrays]:
     is_whole = hashlib.sha256(data).hexdigest() == document["arrays"]
     if not is_whole or _id(record, data) != model:
         raise DamagedFileError(f"{path}.safetensors: its content does not match its hash")
+    return record, _arrays(data, f"{path}.safetensors")
+
+
+def _arrays(data: bytes, path: str) -> Arrays:
+    if int.from_bytes(data[:8], "little") > MOST_ARRAYS_HEADER_BYTES:
+        raise DamagedFileError(f"{path}: has more to say of its arrays than it may")
     try:
-        return record, load(data)
-    except SafetensorError as error:
-        raise DamagedFileError(f"{path}.safetensors: cannot be read: {error}") from error
+        return load(data)
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        # Types that NumPy lacks are KeyErrors.
+        raise DamagedFileError(f"{path}: cannot be read: {error}") from error
 
 
 def read_models(files: Files, space_id: str) -> list[tuple[str, dict[str, Any]]]:

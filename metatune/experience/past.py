@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from metatune.space import SearchSpace
@@ -41,6 +42,23 @@ def past_keys(studies: Iterable[Study]) -> dict[str, tuple[str, ...]]:
 def _key(study: Study, widest: Study) -> tuple[str, ...]:
     task, space = study.task, (widest if study.part_of else study).space
     return (task.name, task.data_hash, space.id, task.metric, task.direction, task.measure)
+
+
+def largest(
+    studies: Mapping[str, Study],
+    keys: Mapping[str, tuple[str, ...]],
+    finished: Mapping[str, int],
+    most: int | None,
+    most_tasks: int,
+) -> dict[str, Study]:
+    """The studies of the `most_tasks` past tasks with most finished trials, by `keys`; more than
+    `most` count as that many, and of equals the first by key are taken."""
+    totals: Counter[tuple[str, ...]] = Counter()
+    for name in studies:
+        totals[keys[name]] += finished.get(name, 0)
+    counted = {key: total if most is None else min(total, most) for key, total in totals.items()}
+    kept = set(sorted(counted, key=lambda key: (-counted[key], key))[:most_tasks])
+    return {name: study for name, study in studies.items() if keys[name] in kept}
 
 
 def thinned(count: int, most: int) -> list[int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -15,11 +15,18 @@ import pyarrow.compute as pc
 
 from metatune.experience.files import Files
 from metatune.experience.past import thinned
-from metatune.experience.records import KEYS, columns_of, newest
+from metatune.experience.reading import (
+    Found,
+    checked_if_damaged,
+    find_rows,
+    holding,
+    warn_of,
+)
+from metatune.experience.records import KEYS, columns_of, to_trials
 from metatune.experience.study_files import trial_folder
-from metatune.experience.trial_files import Found, find_rows, warn_of
+from metatune.experience.trial_files import no_rows
 from metatune.study import Study
-from metatune.trial import TrialState
+from metatune.trial import Trial, TrialState
 
 # What decides which trials are chosen, and what is read of those.
 _LIGHT = (*KEYS, "state", "value", "finished_index")
@@ -31,15 +38,15 @@ Medians = dict[tuple[str, ...], float]
 Index = npt.NDArray[np.int64]
 
 
-def sample_rows(
+def sample_trials(
     files: Files,
     studies: Mapping[str, Study],
     keys: Mapping[str, tuple[str, ...]],
     cutoff: Mapping[str, int] | None,
     most: int,
-) -> tuple[list[pa.Table], Medians]:
-    """Rows of at most `most` finished trials of each past task and space, and the median of the
-    finite values of all its trials, lower is better, where not all are chosen; by `keys`, those of
+) -> tuple[list[Trial], Medians]:
+    """At most `most` finished trials of each past task and space, and the median of the finite
+    values of all its trials, lower is better, where not all are chosen; by `keys`, those of
     `past_keys`.
 
     Chosen are those that `thinned` keeps of all by value, failed ones last, with a `finished_index`
@@ -49,35 +56,50 @@ def sample_rows(
     by_folder: dict[tuple[str, ...], dict[str, Study]] = defaultdict(dict)
     for name, study in sorted(studies.items()):
         by_folder[trial_folder(study)][name] = study
-    medians: Medians = {}
-    found = [
-        _sample_folder(files, parts, of, keys, cutoff, most, medians)
-        for parts, of in sorted(by_folder.items())
-    ]
+
+    def read(check_each: bool) -> tuple[list[Found], list[Trial], Medians]:
+        medians: Medians = {}
+        found = [
+            _sample_folder(_Folder(files, parts, of, check_each), keys, cutoff, most, medians)
+            for parts, of in sorted(by_folder.items())
+        ]
+        rows = pa.concat_tables([no_rows(_CHOSEN), *(of_folder.rows for of_folder in found)])
+        return found, to_trials(rows), medians
+
+    found, trials, medians = checked_if_damaged(read)
     errors = [error for of_folder in found for error in of_folder.errors]
     warn_of(errors, sum(of_folder.count for of_folder in found), stacklevel=4)
-    return [of_folder.rows for of_folder in found], medians
+    return trials, medians
+
+
+@dataclass(frozen=True)
+class _Folder:
+    """The files in one folder, the studies wanted of it, and whether their JSON is checked."""
+
+    files: Files
+    parts: tuple[str, ...]
+    studies: Mapping[str, Study]
+    check_each: bool
 
 
 def _sample_folder(
-    files: Files,
-    parts: tuple[str, ...],
-    studies: Mapping[str, Study],
+    folder: _Folder,
     keys: Mapping[str, tuple[str, ...]],
     cutoff: Mapping[str, int] | None,
     most: int,
     medians: Medians,
 ) -> Found:
-    entries = partial(files.entries, *parts)
-    at_once = sum(entry.size for entry in entries()) <= _AT_ONCE_BYTES
-    found = find_rows(files, entries, _CHOSEN if at_once else _LIGHT)
-    light = found.rows.filter(pa.array(newest(found.rows.select(list(KEYS)))))
-    light = light.filter(pa.array(_is_past(light, studies, cutoff)))
-    chosen = light.take(pa.array(_chosen(light, studies, keys, most, medians), pa.int64()))
+    files, check = folder.files, folder.check_each
+    entries = partial(files.entries, *folder.parts)
+    at_once = check or sum(entry.size for entry in entries()) <= _AT_ONCE_BYTES
+    found = find_rows(files, entries, _CHOSEN if at_once else _LIGHT, check_each=check)
+    light = holding(found.rows)
+    light = light.filter(pa.array(_is_past(light, folder.studies, cutoff)))
+    rows = pa.array(_chosen(light, folder.studies, keys, most, medians), pa.int64())
+    chosen = light.take(rows)
     if not at_once:
         digests = chosen["digest"].combine_chunks()
-        rows = find_rows(files, entries, _CHOSEN, digests=digests).rows
-        chosen = rows.filter(pa.array(newest(rows.select(list(KEYS)))))
+        chosen = holding(find_rows(files, entries, _CHOSEN, digests=digests).rows)
     return replace(found, rows=chosen)
 
 

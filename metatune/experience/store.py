@@ -4,6 +4,7 @@
     trials/<task>/<space id>/<id>-<hash>.parquet  one file an append, or merged from several
     models/<space id>/<model id>.safetensors      arrays of a fitted model, beside its sealed record
     leases/<study>/<holder>.json                  who runs the study
+    index.json                                    what merged files hold; can be made again
     aliases.toml                                  names that mean the same, if the user says some
 
 Any number of processes on any number of machines may append, read and compact at a time; nothing
@@ -28,21 +29,22 @@ from metatune.errors import DamagedFileError, StoreAddressError, StoreError, Stu
 from metatune.experience import compaction, verification
 from metatune.experience.aliases import Aliases, renamed, renamed_space
 from metatune.experience.compaction import Compaction
-from metatune.experience.files import Entry, Files, file_name
+from metatune.experience.files import Files, file_name
+from metatune.experience.index import finished, indexed, read_index
 from metatune.experience.lease import Lease
 from metatune.experience.model_files import Arrays, read_model, read_models, write_model
-from metatune.experience.past import PastTask, past_keys
-from metatune.experience.records import KEYS, columns_of, newest, to_table, to_trials
-from metatune.experience.sampling import Medians, sample_rows
+from metatune.experience.past import PastTask, largest, past_keys
+from metatune.experience.reading import read_rows, read_trials
+from metatune.experience.records import KEYS, columns_of, to_table
+from metatune.experience.sampling import Medians, sample_trials
 from metatune.experience.sealed import to_json
 from metatune.experience.study_files import (
-    read_studies,
-    read_study,
+    Studies,
     study_path,
     trial_folder,
     write_study,
 )
-from metatune.experience.trial_files import encode, read_rows
+from metatune.experience.trial_files import encode
 from metatune.experience.verification import Damage
 from metatune.space import SearchSpace
 from metatune.study import Study
@@ -67,6 +69,7 @@ class ExperienceStore:
 
     def __init__(self, uri: str | Path) -> None:
         self._files = Files(uri)
+        self._studies = Studies(self._files)
         self._folders: dict[str, str] = {}
         self._aliases: Aliases | None = None
 
@@ -132,7 +135,7 @@ class ExperienceStore:
         """The study of that name, or None. Raises DamagedFileError or SchemaVersionError if it is
         there and cannot be read."""
         try:
-            return read_study(self._files, study_path(self._files, name))
+            return self._studies.read(study_path(self._files, name))
         except FileNotFoundError:
             return None
 
@@ -150,15 +153,16 @@ class ExperienceStore:
 
     def studies(self) -> list[Study]:
         """Every study, by name."""
-        return read_studies(self._files)
+        return self._studies.read_all()
 
     def tasks(self) -> list[Task]:
         """Every task that some study is of, by name; alike ones are given once."""
         tasks = {to_json(s.task.to_dict(), sort_keys=True): s.task for s in self.studies()}
         return [task for _, task in sorted(tasks.items(), key=lambda item: (item[1].name, item[0]))]
 
-    def append(self, trials: Sequence[Trial]) -> None:
-        """Record trials, or later revisions of them; durable when this returns.
+    def append(self, trials: Sequence[Trial], check: Callable[[], None] = lambda: None) -> None:
+        """Record trials, or later revisions of them; durable when this returns. `check` is called
+        before each attempt to write, and may raise.
 
         The trials of one task and space are recorded all or none. Raises StudyError for a study
         that was never put, and StoreError naming a value that cannot be stored; neither records
@@ -169,7 +173,7 @@ class ExperienceStore:
             groups[self._folder(trial.study)].append(trial)
         contents = {folder: encode(to_table(group)) for folder, group in groups.items()}
         for folder, (name, data) in contents.items():
-            self._files.write(f"{folder}/{name}", [data])
+            self._files.write(f"{folder}/{name}", [data], check)
 
     def _folder(self, study: str) -> str:
         if study not in self._folders:
@@ -197,11 +201,14 @@ class ExperienceStore:
         parts = self._parts(study, task)
         if parts is None:
             return []
-        table = self._rows(lambda: self._files.entries(*parts), names, study)
-        if states is not None:
-            wanted = pa.array([str(state) for state in states], pa.string())
-            table = table.filter(pc.is_in(table["state"], wanted))
-        return to_trials(table)
+        wanted = None if states is None else pa.array([str(s) for s in states], pa.string())
+
+        def keep(rows: pa.Table) -> pa.Table:
+            return rows if wanted is None else rows.filter(pc.is_in(rows["state"], wanted))
+
+        return read_trials(
+            self._files, lambda: self._files.entries(*parts), names, study, keep, stacklevel=3
+        )
 
     def _parts(self, study: str | None, task: str | None) -> tuple[str, ...] | None:
         """The smallest folder with all trials of a study and task; None if there are none."""
@@ -215,16 +222,6 @@ class ExperienceStore:
         if found is None or (task is not None and task != found.task.name):
             return None
         return trial_folder(found)
-
-    def _rows(
-        self,
-        list_entries: Callable[[], list[Entry]],
-        columns: Sequence[str],
-        study: str | None = None,
-    ) -> pa.Table:
-        """The rows that hold: of every trial the last revision, whatever its state."""
-        table = read_rows(self._files, list_entries, columns, study)
-        return table.filter(pa.array(newest(table.select(list(KEYS)))))
 
     def aliases(self) -> Aliases:
         """Which names of parameters mean the same: the shipped table and the store's own, as it
@@ -254,16 +251,28 @@ class ExperienceStore:
         `space` leaves only studies of spaces that share with it a parameter of the same kind and
         of a name that means the same, by `aliases` or else those of the store.
         """
-        columns = (*KEYS, "finished_index")
-        table = self._rows(lambda: self._files.entries("trials"), columns)
-        table = table.filter(pc.is_valid(table["finished_index"]))
-        last = table.group_by("study").aggregate([("finished_index", "max")]).to_pylist()
-        counts = {row["study"]: row["finished_index_max"] + 1 for row in last}
+        folders = names = None
         if space is not None:
             aliases = aliases or self.aliases()
-            related = {s.name for s in self.studies() if _overlap(space, s.space, aliases)}
-            counts = {study: counts[study] for study in counts.keys() & related}
-        return {study: counts[study] for study in sorted(counts) if study not in without}
+            related = [s for s in self.studies() if _overlap(space, s.space, aliases)]
+            folders = {self.path(*trial_folder(study)) for study in related}
+            names = {study.name for study in related}
+        entries = [e for e in self._files.entries("trials") if not folders or e.folder in folders]
+        known = indexed(read_index(self._files), entries, self._files)
+        rest = {entry.folder for entry in entries if entry.folder not in known}
+        rows = read_rows(
+            self._files,
+            lambda: [e for e in self._files.entries("trials") if e.folder in rest] if rest else [],
+            (*KEYS, "finished_index"),
+            stacklevel=3,
+        )
+        counts = {study: n for of_folder in known.values() for study, n in of_folder.items()}
+        counts |= finished(rows)
+        return {
+            study: counts[study]
+            for study in sorted(counts)
+            if study not in without and (names is None or study in names)
+        }
 
     def past_tasks(
         self,
@@ -272,6 +281,7 @@ class ExperienceStore:
         without: Collection[str] = (),
         most: int | None = None,
         aliases: Aliases | None = None,
+        most_tasks: int | None = None,
     ) -> list[PastTask]:
         """What optimizers learn from: finished trials, lower is better, by task and space.
 
@@ -283,7 +293,8 @@ class ExperienceStore:
         number; `without` leaves studies out. Errors and checkpoints of trials are not read.
 
         Of a past task with more than `most` trials, those are read that `sampling.sample_rows`
-        chooses. Curves are then not read either.
+        chooses. Curves are then not read either. Of more than `most_tasks` past tasks, those are
+        read that have most finished trials, more than `most` counting as that many.
         """
         aliases = aliases or self.aliases()
         studies = {
@@ -294,19 +305,22 @@ class ExperienceStore:
             and (space is None or _overlap(space, study.space, aliases))
         }
         keys = past_keys(studies.values())
+        if most_tasks is not None:
+            counts = self.cutoff(space, without, aliases) if cutoff is None else cutoff
+            studies = largest(studies, keys, counts, most, most_tasks)
         medians: Medians = {}
         if most is None:
             trials = self._past_trials(studies, cutoff)
         else:
-            tables, medians = sample_rows(self._files, studies, keys, cutoff, most)
-            trials = to_trials(pa.concat_tables(tables)) if tables else []
+            trials, medians = sample_trials(self._files, studies, keys, cutoff, most)
         groups: dict[tuple[str, ...], list[Trial]] = defaultdict(list)
         for trial in trials:
             groups[keys[trial.study]].append(trial)
         past = []
+        widths = {name: len(study.space) for name, study in studies.items()}
         for key, members in sorted(groups.items()):
             first = studies[members[0].study]
-            last = max(members, key=lambda t: (len(studies[t.study].space), t.number))
+            last = max(members, key=lambda trial: (widths[trial.study], trial.number))
             theirs = studies[last.study].space
             inward = tuple(trial.inward(first.task) for trial in members)
             found = PastTask(first.task, theirs, inward, medians.get(key))
@@ -319,13 +333,19 @@ class ExperienceStore:
     ) -> list[Trial]:
         """All trials of these studies that have ended, below the cutoff of each."""
         folders = {self.path(*trial_folder(study)) for study in studies.values()}
-        table = self._rows(
+
+        def keep(rows: pa.Table) -> pa.Table:
+            known = pc.is_in(rows["study"], pa.array(studies, pa.string()))
+            return rows.filter(pc.and_(known, pc.not_equal(rows["state"], str(TrialState.RUNNING))))
+
+        trials = read_trials(
+            self._files,
             lambda: [e for e in self._files.entries("trials") if e.folder in folders],
             columns_of(_PAST_FIELDS),
+            None,
+            keep,
+            stacklevel=4,
         )
-        known = pc.is_in(table["study"], pa.array(studies, pa.string()))
-        ended = pc.not_equal(table["state"], str(TrialState.RUNNING))
-        trials = to_trials(table.filter(pc.and_(known, ended)))
         if cutoff is None:
             return trials
         return [t for t in trials if _is_before(t.finished_index, cutoff[t.study])]

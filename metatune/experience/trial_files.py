@@ -6,11 +6,8 @@ import hashlib
 import json
 import re
 import sys
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 from uuid import uuid4
@@ -20,15 +17,19 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 import metatune
-from metatune.errors import DamagedFileError, ExperienceWarning, SchemaVersionError, StoreError
+from metatune.errors import DamagedFileError, StoreError
 from metatune.experience.files import Entry, Files
+from metatune.experience.footer import footer_bytes, groups_of, texts_of
+from metatune.experience.limits import MOST_GROUP_BYTES, MOST_UNPACKED_BYTES, MOST_UNPACKED_TIMES
+from metatune.experience.pages import extent_of
 from metatune.experience.records import SCHEMA
 from metatune.experience.sealed import SCHEMA_VERSION, check_version
+from metatune.experience.thrift import read_struct
 
 ROW_GROUP_ROWS = 10_000
 _NAME = re.compile(r"[0-9a-f]{32}-([0-9a-f]{16})\.parquet")
 _WHOLE_BYTES = 16 << 20
-_LISTINGS = 10
+_GROUP_BYTES = 32 << 20
 
 
 def trial_file_name(sha256: str) -> str:
@@ -59,7 +60,8 @@ def write_parquet(
         **options,
     ) as writer:
         for table in tables:
-            writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
+            for piece in _pieces(table):
+                writer.write_table(piece, row_group_size=ROW_GROUP_ROWS)
         writer.add_key_value_metadata(
             {
                 "metatune.schema": str(SCHEMA_VERSION),
@@ -69,12 +71,23 @@ def write_parquet(
         )
 
 
+def _pieces(table: pa.Table) -> Iterator[pa.Table]:
+    """The same rows in tables of at most 32 MiB, or of one row."""
+    if table.nbytes <= _GROUP_BYTES or len(table) == 1:
+        yield table
+        return
+    half = len(table) // 2
+    yield from _pieces(table.slice(0, half))
+    yield from _pieces(table.slice(half))
+
+
 class TrialFile:
     """A Parquet file of trials, open for reading: a context manager.
 
     Up to 16 MiB it is read whole and compared with the hash in its name; a larger one is read by
     row group and column, and compared by page checksums, unless all of it is checked on opening.
-    Raises FileNotFoundError if it has vanished, DamagedFileError or SchemaVersionError.
+    What would unpack to more than `limits` allows is not unpacked. Raises FileNotFoundError if it
+    has vanished, DamagedFileError or SchemaVersionError.
     """
 
     def __init__(self, files: Files, entry: Entry, check_all: bool = False) -> None:
@@ -83,34 +96,52 @@ class TrialFile:
         match = _NAME.fullmatch(entry.name)
         if match is None:
             raise DamagedFileError(f"{entry.path}: is no file that metatune wrote")
+        self._unpacked = 0
         if entry.size <= _WHOLE_BYTES:
-            data = files.read(entry.path)
+            data = files.read(entry.path, _WHOLE_BYTES)
             self._check_hash(match[1], hashlib.sha256(data).hexdigest())
-            source = pa.BufferReader(data)
+            self._source: pa.NativeFile = pa.BufferReader(data)
         else:
             if check_all:
                 self._check_hash(match[1], files.sha256(entry.path))
-            source = files.open_input(entry.path)
-        with self._read_errors():
-            self._parquet = pq.ParquetFile(source, page_checksum_verification=True)
+            self._source = files.open_input(entry.path)
         try:
             with self._read_errors():
+                self._read_footer()
+                self._parquet = self._open()
                 self._check_schema()
         except BaseException:
-            self._parquet.close(force=True)
+            self._source.close()
             raise
 
     def _check_hash(self, expected: str, found: str) -> None:
         if not found.startswith(expected):
             raise DamagedFileError(f"{self.entry.path}: its content does not match its hash")
 
-    def _check_schema(self) -> None:
-        metadata = self._parquet.metadata.metadata or {}
-        version = metadata.get(b"metatune.schema", b"").decode("ascii", "replace")
+    def _read_footer(self) -> None:
+        size = self._source.size()
+        length = footer_bytes(self._source.read_at(8, max(0, size - 8)), size)
+        footer, _ = read_struct(self._source.read_at(length, size - 8 - length), 0)
+        texts = texts_of(footer)
+        version = texts.get(b"metatune.schema", b"").decode("ascii", "replace")
         check_version(int(version) if version.isdecimal() else None, self.entry.path)
+        replaces = json.loads(texts.get(b"metatune.replaces", b"[]"))
+        if not isinstance(replaces, list) or not all(isinstance(name, str) for name in replaces):
+            raise DamagedFileError(f"{self.entry.path}: names no files that it replaces")
+        self.replaces: list[str] = replaces
+        self._groups = groups_of(footer, size)
+
+    def _open(self, read_dictionary: Sequence[str] = ()) -> pq.ParquetFile:
+        return pq.ParquetFile(
+            self._source,
+            read_dictionary=read_dictionary,
+            pre_buffer=False,
+            page_checksum_verification=True,
+        )
+
+    def _check_schema(self) -> None:
         if not self._parquet.schema_arrow.equals(SCHEMA):
             raise DamagedFileError(f"{self.entry.path}: its columns are not those of trials")
-        self.replaces: list[str] = json.loads(metadata.get(b"metatune.replaces", b"[]"))
 
     @contextmanager
     def _read_errors(self) -> Iterator[None]:
@@ -118,7 +149,7 @@ class TrialFile:
             yield
         except FileNotFoundError:
             raise
-        except (OSError, pa.ArrowException, ValueError) as error:
+        except (OSError, pa.ArrowException, ValueError, RecursionError, MemoryError) as error:
             reason = " ".join(str(error).split())
             if "AWS Error" not in reason:
                 raise DamagedFileError(f"{self.entry.path}: cannot be read: {reason}") from error
@@ -143,117 +174,91 @@ class TrialFile:
 
     def group_rows(self) -> list[int]:
         """How many rows each row group has."""
-        metadata = self._parquet.metadata
-        return [metadata.row_group(index).num_rows for index in range(metadata.num_row_groups)]
+        return [group.rows for group in self._groups]
 
     def group(self, index: int, columns: Sequence[str]) -> pa.Table:
-        """Some columns of one row group."""
+        """Some columns of one row group; what could unpack to too much is looked at first."""
         with self._read_errors():
-            return self._parquet.read_row_group(index, columns, use_threads=False)
+            large = self._large_texts(index, columns)
+            if not large:
+                table = self._parquet.read_row_group(index, columns, use_threads=False)
+            else:
+                # As dictionaries they take no more memory than their pages.
+                with self._open(large) as parquet:
+                    table = parquet.read_row_group(index, columns, use_threads=False)
+                self._check_size(index, sum(_text_bytes(table[name]) for name in large))
+                table = table.cast(pa.schema([SCHEMA.field(name) for name in table.column_names]))
+            self._check_size(index, table.nbytes)
+        self._unpacked += table.nbytes
+        limit = MOST_UNPACKED_BYTES + MOST_UNPACKED_TIMES * self.entry.size
+        if self._unpacked > limit:
+            raise DamagedFileError(
+                f"{self.entry.path}: of {self.entry.size} bytes, unpacks to more than {limit}"
+            )
+        return table
+
+    def _large_texts(self, index: int, columns: Sequence[str]) -> list[str]:
+        """Columns of text whose dictionaries make them, in the worst case, too large as text.
+
+        Raises ValueError where the others are too large for certain.
+        """
+        large = []
+        total = 0
+        for name in columns:
+            chunk = self._groups[index].chunks[name]
+            extent = extent_of(self._source.read_at(chunk.size, chunk.start), chunk.values)
+            total += extent.dictionary_bytes + extent.plain_bytes + 8 * extent.values
+            self._check_size(index, max(total, extent.largest_page))
+            is_text = SCHEMA.field(name).type == pa.string()
+            if is_text and extent.looked_up * extent.dictionary_bytes > MOST_GROUP_BYTES // 8:
+                large.append(name)
+        return large
+
+    def _check_size(self, index: int, size: int) -> None:
+        if size > MOST_GROUP_BYTES:
+            raise ValueError(f"row group {index} unpacks to more than {MOST_GROUP_BYTES >> 20} MiB")
 
     def rows(
         self,
         columns: Sequence[str],
         study: str | None = None,
         digests: pa.Array | None = None,
+        take: Callable[[int], None] = lambda size: None,
     ) -> pa.Table:
-        """Some columns of all rows, or of those of one study, or with one of these digests."""
+        """Some columns of all rows, or of those of one study, or with one of these digests.
+
+        `take` is told the bytes of what is kept, and may raise.
+        """
         tables = []
         for index in range(len(self.group_rows())):
             low, high = self._studies(index)
             if study is None or low <= study <= high:
                 table = self.group(index, columns)
-                if study is not None and not low == study == high:
+                if study is not None:
                     table = table.filter(pc.equal(table["study"], study))
                 if digests is not None:
                     table = table.filter(pc.is_in(table["digest"], digests))
+                take(table.nbytes)
                 tables.append(table)
-        return pa.concat_tables(tables) if tables else _no_rows(columns)
+        return pa.concat_tables(tables) if tables else no_rows(columns)
 
     def _studies(self, group: int) -> tuple[str, str]:
         """The first and the last study by name that a row group can hold."""
-        column = self._parquet.metadata.row_group(group).column(SCHEMA.get_field_index("study"))
-        bounds = column.statistics
-        if bounds is None or not bounds.has_min_max:
+        chunk = self._groups[group].chunks["study"]
+        if chunk.low is None or chunk.high is None:
             return "", chr(sys.maxunicode)
-        return bounds.min, bounds.max
+        with self._read_errors():
+            return chunk.low.decode(), chunk.high.decode()
 
 
-def _no_rows(columns: Sequence[str]) -> pa.Table:
+def _text_bytes(column: pa.ChunkedArray) -> int:
+    """How many bytes a column of dictionaries has as text."""
+    return sum(
+        pc.sum(pc.take(pc.binary_length(part.dictionary), part.indices)).as_py() or 0
+        for part in column.chunks
+    )
+
+
+def no_rows(columns: Sequence[str]) -> pa.Table:
+    """A table of these columns without rows."""
     return SCHEMA.empty_table().select(list(columns))
-
-
-@dataclass(frozen=True)
-class Found:
-    """Rows of `count` files, of which those with `errors` are left out."""
-
-    rows: pa.Table
-    errors: list[Exception]
-    count: int
-
-
-def find_rows(
-    files: Files,
-    list_entries: Callable[[], list[Entry]],
-    columns: Sequence[str],
-    study: str | None = None,
-    digests: pa.Array | None = None,
-) -> Found:
-    """Some columns of all rows in the files that `list_entries` lists, of those of one study, or
-    of those with one of some digests.
-
-    Where a file vanishes, compacted away between listing and reading, files are listed again.
-    """
-
-    def read(entry: Entry) -> pa.Table | DamagedFileError | SchemaVersionError | None:
-        try:
-            with TrialFile(files, entry) as file:
-                return file.rows(columns, study, digests)
-        except FileNotFoundError:
-            return None
-        except (DamagedFileError, SchemaVersionError) as error:
-            return error
-
-    found: dict[str, Any] = {}
-    with ThreadPoolExecutor(files.threads) as pool:
-        for _ in range(_LISTINGS):
-            entries = [entry for entry in list_entries() if entry.path not in found]
-            results = list(pool.map(read, entries))
-            found |= {
-                entry.path: result
-                for entry, result in zip(entries, results, strict=True)
-                if result is not None
-            }
-            if all(result is not None for result in results):
-                break
-    tables = [result for result in found.values() if isinstance(result, pa.Table)]
-    errors = [error for error in found.values() if isinstance(error, Exception)]
-    rows = pa.concat_tables([_no_rows(columns), *tables]).combine_chunks()
-    return Found(rows, errors, len(found))
-
-
-def read_rows(
-    files: Files,
-    list_entries: Callable[[], list[Entry]],
-    columns: Sequence[str],
-    study: str | None = None,
-) -> pa.Table:
-    """The rows that `find_rows` finds.
-
-    Damaged files are left out with one ExperienceWarning. Raises SchemaVersionError if every file
-    was written by a newer metatune.
-    """
-    found = find_rows(files, list_entries, columns, study)
-    warn_of(found.errors, found.count, stacklevel=5)
-    return found.rows
-
-
-def warn_of(errors: Sequence[Exception], count: int, stacklevel: int) -> None:
-    """Warn once that some of `count` files are left out; raise if all are of a newer metatune."""
-    if not errors:
-        return
-    if len(errors) == count and all(isinstance(error, SchemaVersionError) for error in errors):
-        raise errors[0]
-    reasons = "; ".join(str(error) for error in errors)
-    message = f"{len(errors)} of {count} files left out: {reasons}"
-    warnings.warn(message, ExperienceWarning, stacklevel)

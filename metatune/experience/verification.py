@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 from metatune.errors import DamagedFileError, InputError, SchemaVersionError
 from metatune.experience.files import STORE_FOLDERS, Entry, Files
+from metatune.experience.index import FILE as INDEX
+from metatune.experience.index import check_index
 from metatune.experience.model_files import check_model_file
+from metatune.experience.reading import check_trial_file
 from metatune.experience.sealed import read_record
 from metatune.experience.study_files import read_study
-from metatune.experience.trial_files import TrialFile
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,8 @@ def verify(files: Files) -> list[Damage]:
     meanwhile neither.
     """
     entries = [entry for folder in STORE_FOLDERS for entry in files.entries(folder)]
+    if files.exists(files.path(INDEX)):
+        entries.append(Entry(files.path(INDEX), 0, 0.0))
     with ThreadPoolExecutor(files.threads) as pool:
         found = pool.map(lambda entry: _damage(files, entry), entries)
         return sorted(filter(None, found), key=lambda damage: damage.path)
@@ -44,9 +48,12 @@ def _damage(files: Files, entry: Entry) -> Damage | None:
 
 
 def _check(files: Files, entry: Entry) -> None:
+    if entry.path == files.path(INDEX):
+        check_index(read_record(files, entry.path), entry.path)
+        return
     folder, *parts = entry.path.removeprefix(files.path("")).split("/")
     if folder == "trials" and len(parts) == 3:
-        TrialFile(files, entry, check_all=True).close()
+        check_trial_file(files, entry)
     elif folder == "studies" and len(parts) == 1:
         read_study(files, entry.path)
     elif folder == "models" and len(parts) == 2:

@@ -115,7 +115,7 @@ def test_two_compactions_at_once_are_harmless(
     merge = compaction._merge
     inside: list[bool] = []
 
-    def interrupted(*args: object) -> bool:
+    def interrupted(*args: object) -> str | None:
         if not inside:
             inside.append(True)
             store.compact(grace_seconds=0)

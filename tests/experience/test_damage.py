@@ -263,9 +263,9 @@ def test_an_unreadable_file_is_left_out_but_a_lost_disk_is_an_error(
     read = Files.read
     code = 5
 
-    def failing(files: Files, wanted: str) -> bytes:
+    def failing(files: Files, wanted: str, most: int) -> bytes:
         files.filesystem = Failing(files.filesystem) if wanted == path else files.filesystem
-        return read(files, wanted)
+        return read(files, wanted, most)
 
     class Failing:
         def __init__(self, filesystem: object) -> None:
@@ -275,7 +275,7 @@ def test_an_unreadable_file_is_left_out_but_a_lost_disk_is_an_error(
             raise OSError(code, "Input/output error")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Files, "read", lambda files, wanted: failing(Files(tmp_path), wanted))
+        patch.setattr(Files, "read", lambda _, *args: failing(Files(tmp_path), *args))
         with pytest.warns(ExperienceWarning, match=r"cannot be read: .*Input/output error"):
             assert len(store.trials()) == 3
         code = 107

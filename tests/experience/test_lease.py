@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
 
 import psutil
 import pytest
@@ -191,27 +191,61 @@ def test_a_lease_taken_away_is_noticed(store: ExperienceStore) -> None:
     lease.release()
 
 
-def test_a_lease_that_cannot_be_renewed_is_lost_in_time(
+class Unreliable:
+    """Writes of leases fail as long as it `is_broken`."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.is_broken = True
+        self._write = Files.write
+        monkeypatch.setattr(Files, "write", lambda *given, **more: self.write(*given, **more))
+
+    def write(self, files: Files, path: str, *given: Any, **more: Any) -> None:
+        if self.is_broken and "leases" in path:
+            raise StoreError(f"{path}: cannot be written: no route to host")
+        self._write(files, path, *given, **more)
+
+
+def test_a_lease_that_cannot_be_renewed_is_in_doubt_in_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lease = ExperienceStore(tmp_path).lease("s", heartbeat_seconds=0.05, stale_seconds=0.5)
-    write, broken = Files.write, [True]
-
-    def unreliable(files: Files, path: str, chunks: list[bytes]) -> None:
-        if broken[0] and "leases" in path:
-            raise StoreError(f"{path}: cannot be written: no route to host")
-        write(files, path, chunks)
-
-    with lease:
-        monkeypatch.setattr(Files, "write", unreliable)
-        time.sleep(0.2)
+    with ExperienceStore(tmp_path).lease("s", heartbeat_seconds=0.05, stale_seconds=0.6) as lease:
+        unreliable = Unreliable(monkeypatch)
+        time.sleep(0.1)
         lease.check()
-        time.sleep(0.5)
-        with pytest.raises(StudyLockedError, match=r"lease was lost, . s after its last renewal"):
+        time.sleep(0.7)
+        with pytest.raises(StoreError, match="no route to host"):
             lease.check()
-        broken[0] = False
-        time.sleep(0.3)
+        unreliable.is_broken = False
         lease.check()
+
+
+@pytest.mark.parametrize("holds", [True, False])
+def test_a_lease_in_doubt_is_lost_to_who_took_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, holds: bool
+) -> None:
+    store = ExperienceStore(tmp_path)
+    monkeypatch.setattr(lease_module, "_CLAIM_SECONDS", 0.2)
+    lease = store.lease("s", heartbeat_seconds=60, stale_seconds=0.2).acquire()
+    plant(store, replace(elsewhere(), holds=holds))
+    lease.check()  # just renewed: nobody can have taken it
+    time.sleep(0.15)
+    plant(store, replace(elsewhere(), holds=holds))
+    for _ in range(2):
+        with pytest.raises(StudyLockedError, match="its lease was lost"):
+            lease.check()
+    lease.release()
+
+
+def test_a_lease_in_doubt_outlives_who_only_asks_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = ExperienceStore(tmp_path)
+    lease = store.lease("s", heartbeat_seconds=60, stale_seconds=0.2).acquire()
+    time.sleep(0.15)
+    path = plant(store, replace(elsewhere(), holds=False))
+    monkeypatch.setattr(time, "sleep", lambda _: Path(path).unlink(missing_ok=True))
+    lease.check()
+    lease.release()
 
 
 def test_of_claims_at_one_time_the_lowest_name_wins(
