@@ -66,7 +66,7 @@ def chosen(quick: bool) -> list[Row]:
 
 def searches(quick: bool) -> list[Row]:
     """Whole searches."""
-    return search_rows(16, 1, population=8) if quick else search_rows(256, 5)
+    return search_rows(16, 1, 8) if quick else search_rows(256, 5, 8)
 
 
 def _rows(

@@ -26,18 +26,16 @@ class _Search:
     best: float
 
 
-def search_rows(trials: int, seeds: int, population: int | None = None) -> list[Row]:
+def search_rows(trials: int, seeds: int, population: int) -> list[Row]:
     """Medians over seeds of `metatune search mlp --task digits`, each in a process, a cluster and
     an empty store of its own; starting, compiling and training the best alone included."""
-    options = [] if population is None else ["--population", str(population)]
+    options = ["--population", str(population)]
     ours, theirs = [], []
     with CpuMeter() as meter:
         for seed in range(seeds):
             ours.append(_searched(meter, trials, seed, options))
             theirs.append(_searched(meter, trials, seed, _PEER.split()))
-    case = f"search mlp, digits, {trials} trials"
-    if population is not None:
-        case += f", populations of {population}"
+    case = f"search mlp, digits, {trials} trials, populations of {population}"
     name = f"{case}, one seed" if seeds == 1 else f"{case}, median of {seeds} seeds"
     metrics = {"wall_seconds": "seconds", "cpu_seconds": "cpu_seconds", "best_log_loss": "best"}
     rows = []

@@ -10,21 +10,13 @@ from metatune.networks.population import shared_settings
 from metatune.space import Config, SearchSpace
 from metatune.trial import Trial
 
-# A population gets this share of the budget and no more: searches that tried fewer architectures
-# found worse ones. Unless told otherwise that is also how many train at a time, but at most so
-# many; of fewer than the least, training one by one is as fast.
+# A population gets this share of the budget, or what trains at a time if that is more: searches
+# that tried fewer architectures found worse ones.
 _SHARES = 32
-_MOST, _LEAST = 64, 4
-
-
-def automatic_size(budget: int) -> int:
-    """How many members of a population train at a time, for a budget of trials; 1 for none."""
-    size = min(budget // _SHARES, _MOST)
-    return size if size >= _LEAST else 1
 
 
 def check_size(size: int | None) -> None:
-    """Raise InputError for what is no number of members; None stands for `automatic_size`."""
+    """Raise InputError for what is no number of members; None is for that of the study."""
     if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
         raise InputError(
             f"population = {size!r} must be a whole number of at least 1: how many networks are "

@@ -12,7 +12,6 @@ from metatune.optimizers.memory import Memory
 from metatune.optimizers.optimizer import MetaOptimizer
 from metatune.optimizers.pruning import Pruner
 from metatune.optimizers.transfer_model import Progress
-from metatune.orchestration.grouping import automatic_size
 from metatune.orchestration.learning import StoreMemory, known_experience
 from metatune.orchestration.problem import Problem
 from metatune.study import Study
@@ -96,10 +95,9 @@ def population_size(
     name: str,
     known: Sequence[Trial],
     asked: int | None,
-    trials: int,
 ) -> int:
     """How many networks the study `name` trains as one program: as when it began; else as `asked`,
-    or by its budget.
+    1 by default.
 
     Raises InputError where the trainable is the user's, and StudyError where the study has trials
     made with another number.
@@ -113,7 +111,7 @@ def population_size(
         return 1
     before = store.find_study(name) if known else None
     if before is None:
-        return automatic_size(trials) if asked is None else asked
+        return 1 if asked is None else asked
     began = int(before.training.get("population", 1))
     if asked not in (None, began):
         raise StudyError(

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from metatune import Categorical, Float, Integer, SearchSpace, Trial
 from metatune.errors import InputError
-from metatune.orchestration.grouping import Grouping, automatic_size, check_size
+from metatune.orchestration.grouping import Grouping, check_size
 from metatune.space import Config
 from metatune.trial import Suggestion
 
@@ -28,13 +28,6 @@ def trial(number: int, width: int = 1, population: str | None = None) -> Trial:
     config: Config = {"network": "mlp", "width": width, "learning_rate": 0.5}
     config["optimizer"] = "adam"
     return Trial("s", number, Suggestion(config, "random"), 0, population=population)
-
-
-@pytest.mark.parametrize(
-    ("budget", "size"), [(1, 1), (20, 1), (127, 1), (128, 4), (256, 8), (2048, 64), (5000, 64)]
-)
-def test_the_size_follows_from_the_budget(budget: int, size: int) -> None:
-    assert automatic_size(budget) == size
 
 
 @pytest.mark.parametrize("size", [0, -1, 2.0, True, "4"])
