@@ -1,21 +1,31 @@
-"""What recording costs: 300 one-step trials through metatune and through bare Ray Tune.
+"""What recording costs: one-step trials through metatune and through bare Ray Tune.
 
 Both run the same class trainable with `reuse_actors` on the same private cluster, two at a time,
 in turn (bare, metatune, bare, ...). The rate is trials over wall seconds of the whole call, opening
 the study and making every trial durable included, importing either package not; medians over the
 repetitions.
+
+With --scale: 10,000 trials, TPE for 1,000, many processes of trials, and a population of 1,000. The
+drivers are processes of their own and take turns of 10 s, the other one being suspended, so that a
+busy machine is as busy for both; bare Ray Tune then keeps no snapshots and no checkpoints, so that
+all it has done is lost with its driver. Rates are over a driver's own turns, from the call to its
+return; processor time also counts what the driver started. A driver's growth is the slope of least
+squares of its resident memory over trials, from a fifth of them on.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
 import statistics
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
+from control_plane_benchmark.scale import PARTS, QUICK_PARTS
 from ray import tune
-from results import Row, arguments, finish
+from results import Row, finish, write
 
 import metatune
 from metatune.optimizers.random import RandomSearch
@@ -90,7 +100,11 @@ def recorded(folder: Path) -> float:
 
 def main() -> None:
     """Print the table."""
-    options = arguments(__doc__)
+    options = _options()
+    if options.scale is not None:
+        for part in options.scale or (QUICK_PARTS if options.quick else PARTS):
+            _finish(PARTS[part](options.quick), options.json)
+        return
     rates: dict[str, list[float]] = {"bare": [], "metatune": []}
     with connected():
         for _ in range(1 if options.quick else 5):
@@ -106,7 +120,31 @@ def main() -> None:
         "bare Ray Tune, reuse_actors",
         statistics.median(rates["bare"]),
     )
-    finish([row], "control plane", options.json)
+    _finish([row], options.json)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="fewer trials: end within a minute")
+    parser.add_argument(
+        "--scale",
+        nargs="*",
+        choices=PARTS,
+        metavar="PART",
+        help=f"many trials: all or some of {', '.join(PARTS)}",
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="put the rows there too")
+    return parser.parse_args()
+
+
+def _finish(rows: list[Row], file: Path | None) -> None:
+    """Print the rows; in `file` they take the place of those of the same cases."""
+    known = json.loads(file.read_text())["rows"] if file is not None and file.exists() else []
+    kept = [{k: v for k, v in row.items() if k != "ratio"} for row in known]
+    cases = {row.case for row in rows}
+    finish(rows, "control plane", None)
+    if file is not None:
+        write([Row(**row) for row in kept if row["case"] not in cases] + rows, file)
 
 
 if __name__ == "__main__":

@@ -44,5 +44,10 @@ def finish(rows: Sequence[Row], title: str, file: Path | None) -> None:
         table.add_row(row.case, row.metric, *figures)
     Console(soft_wrap=True).print(table)
     if file is not None:
-        records = [asdict(row) | {"ratio": row.ratio} for row in rows]
-        file.write_text(json.dumps({"rows": records}, indent=2) + "\n")
+        write(rows, file)
+
+
+def write(rows: Sequence[Row], file: Path) -> None:
+    """Write the rows to `file`."""
+    records = [asdict(row) | {"ratio": row.ratio} for row in rows]
+    file.write_text(json.dumps({"rows": records}, indent=2) + "\n")

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from metatune.experience.store import ExperienceStore
     from metatune.optuna_plugin.pruner import MetaPruner
     from metatune.optuna_plugin.sampler import MetaSampler
+    from metatune.orchestration.resources import Resources
     from metatune.orchestration.search import search, suggest
     from metatune.parameters import Categorical, Float, Integer
     from metatune.ray_plugin.recorder import ExperienceRecorder
@@ -35,6 +36,7 @@ __all__ = [
     "MetaScheduler",
     "MetaSearch",
     "MetatuneError",
+    "Resources",
     "SearchSpace",
     "Study",
     "Task",
@@ -54,6 +56,7 @@ _HOMES = {
     "MetaScheduler": "metatune.ray_plugin.scheduler",
     "MetaSearch": "metatune.ray_plugin.searcher",
     "MetatuneError": "metatune.errors",
+    "Resources": "metatune.orchestration.resources",
     "SearchSpace": "metatune.space",
     "Study": "metatune.study",
     "Task": "metatune.task",

@@ -96,6 +96,7 @@ def test_the_root_has_these_names_and_no_others() -> None:
         "MetaScheduler",
         "MetaSearch",
         "MetatuneError",
+        "Resources",
         "SearchSpace",
         "Study",
         "Task",

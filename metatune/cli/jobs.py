@@ -16,6 +16,7 @@ from rich.table import Column, Table
 
 from metatune.cli import printing
 from metatune.cli.options import DEFAULT_STORE, JsonOption, StoreOption
+from metatune.cli.resourcing import resources_of
 from metatune.errors import InputError, JobError
 from metatune.experience.store import ExperienceStore
 
@@ -53,6 +54,7 @@ def submit(
       metatune submit mlp --task digits --trials 200 --store s3://team/experience
 
       metatune submit space.toml --task shop --trainable my_code:fit --store s3://team/experience
+      --concurrency 32 --gpus 0.5 --label ray.io/market-type=spot --cost-budget 40h
     """
     from metatune.orchestration.jobs import Jobs
 
@@ -72,6 +74,7 @@ def submit(
 def _checked(arguments: Sequence[str]) -> list[str]:
     """Arguments of `metatune search`, known to be some, with the names of study and store."""
     params = _parsed(arguments)
+    resources_of(params)
     if params["address"] is not None:
         raise InputError(f"--address {params['address']}: stands among the options of the search")
     if params["store"] == DEFAULT_STORE:
@@ -173,16 +176,16 @@ def results(
     insecure: InsecureOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """How the trials of a study ended, and its best."""
+    """How the trials of a study ended, why any failed, how long they trained, and its best."""
     if address is None:
         kept = ExperienceStore(store)
-        found = printing.summary(*kept.whole(study))
+        found = printing.results(*kept.whole(study))
     else:
         found = _results_there(study, address, store, insecure)
     if as_json:
         printing.print_json(found)
     else:
-        printing.print_summary(found)
+        printing.print_results(found)
 
 
 def _results_there(study: str, address: str, store: str, insecure: bool) -> dict[str, Any]:

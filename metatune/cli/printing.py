@@ -7,7 +7,7 @@ import math
 import shlex
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,9 +15,11 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from metatune.orchestration.reasons import reasons
 from metatune.study import Study
 from metatune.trial import Trial, TrialState, best_trial
 
+_MOST_REASONS = 3
 OUT = Console(soft_wrap=True, markup=False)
 ERR = Console(stderr=True, soft_wrap=True, markup=False)
 
@@ -37,6 +39,14 @@ def summary(study: Study, trials: list[Trial]) -> dict[str, Any]:
     }
 
 
+def results(study: Study, trials: list[Trial]) -> dict[str, Any]:
+    """The same with the seconds of training in all, and how often which failure happened, those of
+    trials that were tried again too, the most frequent first."""
+    why = Counter(reason for trial in trials for reason in reasons(trial))
+    cost = math.fsum(trial.cost for trial in trials)
+    return summary(study, trials) | {"cost": cost, "failures": dict(why.most_common())}
+
+
 def _best_row(best: Trial) -> dict[str, Any]:
     row = {"number": best.number, "value": best.value, "config": best.config}
     return row | ({"alone": best.training["alone"]} if "alone" in best.training else {})
@@ -44,14 +54,18 @@ def _best_row(best: Trial) -> dict[str, Any]:
 
 def print_study(study: Study, trials: list[Trial]) -> None:
     """A study for people, and how to go on from it."""
-    print_summary(summary(study, trials))
+    print_results(results(study, trials))
 
 
-def print_summary(found: dict[str, Any]) -> None:
-    """What `summary` says, for people, and how to go on from it."""
+def print_results(found: dict[str, Any]) -> None:
+    """What `results` says, for people, and how to go on from it."""
     study = found["study"]
     count = ", ".join(f"{n} {state.lower()}" for state, n in found["states"].items())
-    OUT.print(f"{study}: {count}; proposed by {found['optimizer']}", highlight=False)
+    line = f"{study}: {count}; proposed by {found['optimizer']}; trained {found['cost']:.0f} s"
+    OUT.print(line, highlight=False)
+    if why := found["failures"]:
+        said = counted(why, _MOST_REASONS)
+        OUT.print(f"{sum(why.values())} failures: {said}", highlight=False)
     best = found["best"]
     if best is None:
         OUT.print(f"no trial is complete; see: metatune experience show --study {study}")
@@ -63,6 +77,13 @@ def print_summary(found: dict[str, Any]) -> None:
         table.add_row(name, f"{value:.6g}" if isinstance(value, float) else str(value))
     OUT.print(table)
     OUT.print(f"write it with: metatune export {shlex.quote(study)} -o best.toml")
+
+
+def counted(count: Mapping[str, int], most: int | None = None) -> str:
+    """Things in words, with how often each occurs if more than once; at most so many of them."""
+    shown = [thing if n == 1 else f"{n} x {thing}" for thing, n in [*count.items()][:most]]
+    left = len(count) - len(shown)
+    return "; ".join([*shown, *([f"{left} others"] if left else [])])
 
 
 def trial_row(trial: Trial) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict
 from typing import Annotated
 
@@ -13,6 +14,7 @@ from metatune.cli.importing import import_command
 from metatune.cli.options import DEFAULT_STORE, JsonOption, StoreOption
 from metatune.errors import InputError
 from metatune.experience.store import ExperienceStore
+from metatune.orchestration.reasons import reasons
 
 app = typer.Typer(
     help="Look at and look after what earlier searches learned.", no_args_is_help=True
@@ -47,7 +49,8 @@ def show(
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
 ) -> None:
-    """The trials that are remembered: how they ended, and why those that failed did."""
+    """The trials that are remembered: how they ended, and why those that failed or had to be tried
+    again did."""
     kept = ExperienceStore(store)
     if study is not None:
         kept.study(study)
@@ -66,9 +69,9 @@ def show(
     )
     for trial in trials:
         value = "" if trial.value is None else f"{trial.value:.6g}"
-        reason = trial.error.splitlines()[-1] if trial.error else ""
         row = [str(trial.number), trial.state, value, str(trial.step), f"{trial.cost:.1f}"]
-        table.add_row(trial.study, *row, trial.suggestion.optimizer, reason)
+        why = printing.counted(Counter(reasons(trial)))
+        table.add_row(trial.study, *row, trial.suggestion.optimizer, why)
     printing.OUT.print(table)
     printing.OUT.print("configurations, curves and tracebacks: add --json")
 

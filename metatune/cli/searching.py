@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import sys
-import time
 from collections.abc import Mapping
 from contextlib import redirect_stdout
 from enum import StrEnum
@@ -15,8 +14,25 @@ from rich.table import Table
 
 from metatune.cli import printing
 from metatune.cli.options import DEFAULT_STORE, JsonOption, StoreOption
+from metatune.cli.resourcing import (
+    AcceleratorOption,
+    ConcurrencyOption,
+    CostBudgetOption,
+    CpusOption,
+    CustomOption,
+    GpusOption,
+    LabelsOption,
+    MaxFailuresOption,
+    PlacementOption,
+    RamOption,
+    TimeBudgetOption,
+    WorkerResourcesOption,
+    WorkersOption,
+    resources_of,
+)
 from metatune.errors import InputError
 from metatune.experience.store import ExperienceStore
+from metatune.orchestration.fitting import Placement
 from metatune.space import config_text
 from metatune.task import Direction, Measure, Task
 
@@ -66,6 +82,7 @@ SeedOption = Annotated[
 
 
 def search(
+    context: typer.Context,
     space: SpaceArgument,
     task: TaskOption,
     trials: Annotated[int, typer.Option(min=1, help="Trials in the end, over all runs.")] = 20,
@@ -96,30 +113,27 @@ def search(
     population: Annotated[
         int | None,
         typer.Option(
-            help="Networks of one architecture that are trained as one program, which takes a "
-            "fraction of the time where they are small; 1 trains each on its own. By default a "
-            "32nd of --trials, at most 64, and 1 where that is below 4."
+            help="Networks of one architecture that are trained as one program, such as 16, which "
+            "takes a fraction of the time where they are small; by default each is trained on its "
+            "own."
         ),
     ] = None,
-    concurrency: Annotated[
-        int | None, typer.Option(min=1, help="Trials, or populations, at a time.")
+    concurrency: ConcurrencyOption = None,
+    cpus: CpusOption = 1.0,
+    gpus: GpusOption = 0.0,
+    ram: RamOption = 0.0,
+    accelerator_type: AcceleratorOption = None,
+    custom_resources: CustomOption = None,
+    labels: LabelsOption = None,
+    workers: WorkersOption = 0,
+    worker_resources: WorkerResourcesOption = "CPU=1",
+    placement: PlacementOption = Placement.PACK,
+    max_failures: MaxFailuresOption = 0,
+    time_budget: TimeBudgetOption = None,
+    cost_budget: CostBudgetOption = None,
+    address: Annotated[
+        str | None, typer.Option(help="Ray cluster, such as 10.0.0.7:6379; else one on this host.")
     ] = None,
-    cpus: Annotated[
-        float, typer.Option(min=0, help="Processors of one trial or population.")
-    ] = 1.0,
-    gpus: Annotated[
-        float, typer.Option(min=0, help="GPUs of one trial or population, or a fraction.")
-    ] = 0.0,
-    max_failures: Annotated[
-        int,
-        typer.Option(
-            min=0,
-            help="Retries of a failed trial; of a population whose process died at least 3, and "
-            "none of its members.",
-        ),
-    ] = 0,
-    time_budget: Annotated[float | None, typer.Option(help="Seconds to search.")] = None,
-    address: Annotated[str | None, typer.Option(help="Ray cluster; else one on this host.")] = None,
     shared_store: Annotated[
         bool, typer.Option("--shared-store", help="All nodes have the store's folder in common.")
     ] = False,
@@ -139,10 +153,9 @@ def search(
     """
     from metatune.optimizers.pruning import NoPruner
     from metatune.orchestration.problem import import_trainable
-    from metatune.orchestration.running import Resources
     from metatune.orchestration.search import search as run_search
 
-    began = time.monotonic()
+    resources = resources_of(context.params)
     measured = {"metric": metric, "direction": direction, "measure": measure}
     try:
         # What Ray and the user's code print goes where progress goes: results stand alone.
@@ -161,26 +174,25 @@ def search(
                 pruner=NoPruner() if pruner is PrunerName.NONE else None,
                 max_steps=max_steps,
                 target=target,
-                resources=Resources(cpus, gpus, concurrency, max_failures),
+                resources=resources,
                 time_budget=time_budget,
+                cost_budget=cost_budget,
                 address=address,
                 shared_store=shared_store,
                 population=population,
                 display=not as_json,
             )
     except KeyboardInterrupt:
-        _say_how_to_resume()
+        _say_how_to_resume("interrupt")
         raise typer.Exit(130) from None
     if as_json:
-        printing.print_json(
-            printing.summary(result.study, result.trials) | {"complete": result.complete}
-        )
+        ended = {"complete": result.complete, "stopped_by": result.stopped_by}
+        printing.print_json(printing.results(result.study, result.trials) | ended)
     else:
         printing.print_study(result.study, result.trials)
     if not result.complete:
-        _say_how_to_resume()
-        is_over = time_budget is not None and time.monotonic() - began >= time_budget
-        raise typer.Exit(0 if is_over else 130)
+        _say_how_to_resume(result.stopped_by)
+        raise typer.Exit(130 if result.stopped_by == "interrupt" else 0)
 
 
 def suggest(
@@ -269,6 +281,10 @@ def _known_task(name: str, store: str) -> Task | str:
     return name
 
 
-def _say_how_to_resume() -> None:
+def _say_how_to_resume(stopped_by: str | None) -> None:
     command = shlex.join(["metatune", *sys.argv[1:]])
-    printing.ERR.print(f"stopped; go on with: {command}", markup=False, highlight=False)
+    said = {
+        "time budget": "the time budget is spent; go on with:",
+        "cost budget": "the cost budget is spent; go on, with a larger one:",
+    }.get(stopped_by or "", "stopped; go on with:")
+    printing.ERR.print(f"{said} {command}", markup=False, highlight=False)

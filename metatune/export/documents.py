@@ -85,8 +85,8 @@ _TRAINING: Mapping[str, _Rule] = {
     "dtype": _one_of("float32"),
     "engine": _one_of("plain", "fused"),
 }
-# What says how a population was trained; training a member again does without.
-_OF_POPULATIONS = ("population", "device", "at_once", "compiled", "alone")
+# What says how a trial came to its end, alone or in a population; training it again does without.
+_NOT_REPEATED = ("population", "device", "at_once", "compiled", "alone", "failures")
 
 
 def document(
@@ -98,7 +98,7 @@ def document(
     with the member's beside it. `of_seeds` is what `seeds.Choice.result` says.
     """
     task = study.task
-    training = {k: v for k, v in trial.training.items() if k not in _OF_POPULATIONS}
+    training = {k: v for k, v in trial.training.items() if k not in _NOT_REPEATED}
     result = {"value": trial.value, "steps": trial.step, "seconds": trial.cost}
     if (alone := trial.training.get("alone")) is not None:
         training["engine"] = "plain"

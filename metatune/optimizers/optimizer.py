@@ -8,7 +8,7 @@ from typing import Protocol
 from metatune.parameters import Value
 from metatune.space import Config
 from metatune.study import Study
-from metatune.trial import Suggestion, Trial, derive_seed
+from metatune.trial import Suggestion, Trial, TrialState, derive_seed
 
 
 class MetaOptimizer(Protocol):
@@ -45,16 +45,18 @@ def in_sequence(
 ) -> list[Suggestion]:
     """`count` suggestions of `propose(trials, seed_of_call)`, each knowing the earlier ones as
     RUNNING. The seed of a call derives from `seed` and the number of trials proposed so far."""
-    known = list(trials)
+    known = trials
     suggestions: list[Suggestion] = []
     for _ in range(count):
-        number = len(known)
-        suggestion = propose(known, derive_seed(seed, number))
-        suggestions.append(suggestion)
-        known.append(Trial(study.name, number, suggestion, derive_seed(seed, number, 1)))
+        if suggestions:
+            number = len(known)
+            running = Trial(study.name, number, suggestions[-1], derive_seed(seed, number, 1))
+            known = [*known, running]
+        suggestions.append(propose(known, derive_seed(seed, len(known))))
     return suggestions
 
 
 def is_pending(config: Config, trials: Sequence[Trial]) -> bool:
     """Whether one of the trials that still run tries exactly `config`."""
-    return any(not trial.state.finished and trial.config == config for trial in trials)
+    running = [trial for trial in trials if trial.state is TrialState.RUNNING]
+    return any(trial.config == config for trial in running)

@@ -69,7 +69,9 @@ class SuccessiveHalving:
         """See Pruner."""
         before = trial.curve[-2].step if len(trial.curve) > 1 else 0
         reached = [rung for rung in self._rungs(trial.step) if rung > before]
-        others = [other for other in trials if other.id != trial.id]
+        if not reached:
+            return False
+        others = [other for other in trials if other.number != trial.number]
         return any(self._is_behind(trial, others, rung) for rung in reached)
 
     def _rungs(self, step: int) -> list[int]:

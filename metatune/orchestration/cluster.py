@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import secrets
 import shutil
 import socket
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import ray
 from ray._common.network_utils import parse_address
 from ray._private.services import canonicalize_bootstrap_address
 
 from metatune.errors import InputError
+from metatune.orchestration.access import demands_token, read_environment_again
 
 _CONNECT_SECONDS = 10.0
-PREFIX = f"metatune-{os.getuid()}-"
+_PREFIX = f"metatune-{os.getuid()}-"
+# The longest path in which what Ray adds for its sockets is not too long for the system.
+_LONGEST = 19
+# A folder may be so old before the process that made it has locked it.
+_NEW_SECONDS = 5.0
 
 
 @contextlib.contextmanager
@@ -29,18 +35,15 @@ def connected(address: str | None = None) -> Iterator[None]:
 
     The private one keeps its files in a folder of its own that only this user can enter, lets
     nobody in without the user's token, sends no usage statistics and dies with this process, also
-    when it is killed. Raises InputError where no cluster answers at `address`, or the token cannot
-    be written.
+    when it is killed. Raises InputError where no cluster answers at `address`, where that demands
+    a token and there is none or a wrong one, or where the token of a private one cannot be
+    written.
     """
     if ray.is_initialized():
         yield
     elif address is not None:
-        with environment(RAY_USAGE_STATS_ENABLED="0"):
-            _connect(address)
-            try:
-                yield
-            finally:
-                ray.shutdown()
+        with _connection(address):
+            yield
     else:
         with _private_cluster():
             yield
@@ -57,23 +60,32 @@ def check_store(uri: str, is_shared: bool) -> None:
         )
 
 
-def _connect(address: str) -> None:
+@contextlib.contextmanager
+def _connection(address: str) -> Iterator[None]:
+    variables = {"RAY_USAGE_STATS_ENABLED": "0"}
     try:
         if "://" not in address:  # Ray itself would try for minutes
             found = parse_address(canonicalize_bootstrap_address(address) or "")
             if found is not None:
                 socket.create_connection(found, timeout=_CONNECT_SECONDS).close()
-        ray.init(address=address, log_to_driver=False, logging_level="error")
+                variables |= {"RAY_AUTH_MODE": "token"} if demands_token(*found) else {}
+        with environment(**variables):
+            read_environment_again()
+            ray.init(address=address, log_to_driver=False, logging_level="error")
     except (OSError, RuntimeError, ValueError) as error:
         raise InputError(f"address {address!r}: no Ray cluster can be used: {error}") from None
+    try:
+        with environment(**variables):
+            yield
+    finally:
+        ray.shutdown()
+        read_environment_again()
 
 
 @contextlib.contextmanager
 def _private_cluster() -> Iterator[None]:
-    remove_left_over_folders()
     ensure_token()
-    folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
-    with environment(RAY_USAGE_STATS_ENABLED="0"):
+    with own_folder() as folder, environment(RAY_USAGE_STATS_ENABLED="0"):
         try:
             ray.init(
                 address="local",  # whatever RAY_ADDRESS says
@@ -87,7 +99,6 @@ def _private_cluster() -> Iterator[None]:
             yield
         finally:
             ray.shutdown()
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def ensure_token() -> None:
@@ -111,12 +122,37 @@ def ensure_token() -> None:
         ) from None
 
 
-def remove_left_over_folders() -> None:
-    """Remove the folders of clusters whose driver was killed before it could."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*-*"):
-        pid = folder.name.removeprefix(PREFIX).split("-")[0]
-        if pid.isdecimal() and not psutil.pid_exists(int(pid)):
+@contextlib.contextmanager
+def own_folder() -> Iterator[Path]:
+    """A new folder that only this user can enter, removed after the block; those of processes that
+    were killed before they could are removed now.
+
+    Each process holds a lock on its own, which the system releases however the process ends, and
+    also in another container it is seen.
+    """
+    place = tempfile.gettempdir()
+    place = place if len(place) <= _LONGEST else "/tmp"
+    for folder in Path(place).glob(f"{_PREFIX}*"):
+        with contextlib.suppress(OSError), _locked(folder):
+            if time.time() - folder.stat().st_mtime > _NEW_SECONDS:
+                shutil.rmtree(folder, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=place))
+    with _locked(folder):
+        try:
+            yield folder
+        finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Raises BlockingIOError where another process has locked the folder."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 @contextlib.contextmanager

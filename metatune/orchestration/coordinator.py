@@ -17,7 +17,9 @@ from typing import Any, SupportsFloat
 
 from metatune.optimizers.optimizer import MetaOptimizer
 from metatune.optimizers.pruning import Pruner
+from metatune.optimizers.random import RandomSearch
 from metatune.orchestration.group_commit import GroupCommit
+from metatune.orchestration.reasons import FAILURES, failures
 from metatune.parameters import Value
 from metatune.study import Study
 from metatune.trial import Checkpoint, Report, Suggestion, Trial, TrialState, derive_seed
@@ -30,7 +32,8 @@ class Coordinator:
 
     `trials` are those already in the store. The ones among them that were RUNNING are handed out
     again first, each with its number, configuration and seed, its curve cut back to its last
-    checkpoint. `deadline` is in seconds of `time.monotonic`.
+    checkpoint. `deadline` is in seconds of `time.monotonic`, `cost_budget` in seconds of training;
+    `cost` is how many of these all trials have together.
     """
 
     def __init__(
@@ -41,11 +44,14 @@ class Coordinator:
         pruner: Pruner,
         commits: GroupCommit,
         deadline: float = math.inf,
+        cost_budget: float = math.inf,
     ) -> None:
         self.study = study
         self.trials: list[Trial] = []
+        self.cost, self.cost_budget = 0.0, cost_budget
         self._deadline = deadline
         self._optimizer = optimizer
+        self._is_blind = isinstance(optimizer, RandomSearch)  # to what trials have shown
         self._pruner = pruner
         self._commits = commits
         self._inward: list[Trial] = []
@@ -56,6 +62,7 @@ class Coordinator:
             self._keep(trial if trial.state.finished else _cut_back(trial))
         self._again = deque(t.number for t in self.trials if not t.state.finished)
         self._done: set[int] = set()
+        self._broken: Exception | None = None
         ended = [t.finished_index for t in self.trials if t.finished_index is not None]
         self._finished, self._next_index = len(ended), max(ended, default=-1) + 1
 
@@ -64,14 +71,15 @@ class Coordinator:
         return {}
 
     def ask(self) -> Trial | None:
-        """The next trial to run, or None when the budget of trials or time is spent."""
-        if self.is_out_of_time():
+        """The next trial to run, or None when a budget is spent."""
+        if self.spent():
             return None
         if self._again:
             return self.trials[self._again.popleft()]
         if self.remaining() == 0:
             return None
-        self._commits.flush()  # nothing is proposed from that could still be lost
+        if not self._is_blind:
+            self._commits.flush()  # nothing is proposed from that could still be lost
         return self.add(self.suggest())
 
     def remaining(self) -> int:
@@ -190,6 +198,15 @@ class Coordinator:
             self._done.discard(number)
             self._keep(_cut_back(self.trials[number]))
 
+    def retry(self, number: int, reason: str) -> None:
+        """Note that trial `number` failed and starts again from its last checkpoint; the reason is
+        kept among the `failures` in what is known of its training."""
+        self.rewind(number)
+        trial = self.trials[number]
+        if not trial.state.finished:
+            training = {**trial.training, FAILURES: [*failures(trial), reason]}
+            self._record(replace(trial, training=training, revision=trial.revision + 1))
+
     def lose_checkpoint(self, number: int) -> None:
         """Note that trial `number` starts from the beginning, its checkpoint being gone."""
         self._keep(_cut_back(replace(self.trials[number], checkpoint=None)))
@@ -199,6 +216,23 @@ class Coordinator:
         if not self.trials[number].state.finished:
             self.rewind(number)
             self._again.append(number)
+
+    def hand_out_all_again(self) -> None:
+        """Note that nothing runs any more, and that all that has not ended has to be started."""
+        waiting = set(self._again)
+        for trial in list(self.trials):
+            if not trial.state.finished and trial.number not in waiting:
+                self.hand_out_again(trial.number)
+
+    def check(self) -> None:
+        """Raise what makes it impossible to go on, if anything does."""
+        if self._broken is not None:
+            raise self._broken
+        self._commits.check()
+
+    def give_up(self, error: Exception) -> None:
+        """Note what makes it impossible to go on, which `check` raises."""
+        self._broken = self._broken or error
 
     def finish(self, number: int) -> None:
         """Note that trial `number` ended by itself; it fails if it never reported."""
@@ -218,9 +252,11 @@ class Coordinator:
         """Whether every trial of the budget has ended."""
         return self._finished >= self.study.trials
 
-    def is_out_of_time(self) -> bool:
-        """Whether the deadline has passed."""
-        return time.monotonic() >= self._deadline
+    def spent(self) -> str | None:
+        """Which budget of seconds is spent, "time budget" or "cost budget"; None if neither is."""
+        if time.monotonic() >= self._deadline:
+            return "time budget"
+        return "cost budget" if self.cost >= self.cost_budget else None
 
     def flush(self) -> None:
         """Return when everything that happened is durable."""
@@ -278,10 +314,12 @@ class Coordinator:
 
     def _keep(self, trial: Trial) -> None:
         inward = trial.inward(self.study.task)
+        self.cost += trial.cost
         if trial.number == len(self.trials):
             self.trials.append(trial)
             self._inward.append(inward)
         else:
+            self.cost -= self.trials[trial.number].cost
             self.trials[trial.number] = trial
             self._inward[trial.number] = inward
 

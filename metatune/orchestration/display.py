@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ from metatune.trial import Trial, TrialState, best_trial
 
 _REFRESH_SECONDS = 0.25
 _LINE_SECONDS = 10.0
+_REST = 49.0  # seconds without display for each second of it, of which there are more with trials
 
 
 class Display(Callback):
@@ -41,7 +43,7 @@ class Display(Callback):
         self._console = console or Console(stderr=True, soft_wrap=True, markup=False)
         self._live = Live(console=self._console, auto_refresh=False)
         self._began = time.monotonic()
-        self._known = self._ended()
+        self._known = _ended(coordinator.shown())
         self._next = 0.0
 
     def __getstate__(self) -> dict[str, object]:
@@ -69,37 +71,43 @@ class Display(Callback):
 
     def on_step_end(self, iteration: int, trials: list[TuneTrial], **info: Any) -> None:
         """Ray Tune has handled an event."""
-        now = time.monotonic()
-        if now < self._next:
+        began = time.monotonic()
+        if began < self._next:
             return
         if self._console.is_terminal:
-            self._next = now + _REFRESH_SECONDS
+            pause = _REFRESH_SECONDS
             self._live.update(self.render(), refresh=True)
         else:
-            self._next = now + _LINE_SECONDS
+            pause = _LINE_SECONDS
             self._console.print(self.line(), highlight=False)
+        now = time.monotonic()
+        self._next = max(began + pause, now + _REST * (now - began))
 
     def line(self) -> str:
         """The state of the search in one line."""
         study, trials = self._coordinator.study, self._coordinator.shown()
         count = Counter(trial.state for trial in trials)
-        best = best_trial(study.task, trials)
-        parts = [f"{study.name}: {self._ended()}/{study.trials} trials"]
+        best, ended = best_trial(study.task, trials), _ended(trials)
+        parts = [f"{study.name}: {ended}/{study.trials} trials"]
         parts += [f"{count[state]} {state.lower()}" for state in TrialState if count[state]]
         if best is not None:
             parts.append(f"best {study.task.metric} {best.value:.6g} (trial {best.number})")
-        return ", ".join([*parts, self._time_left()])
+        parts += [f"trained {self._cost()}"] if self._is_limited() else []
+        return ", ".join([*parts, self._time_left(ended)])
 
     def render(self) -> RenderableType:
         """The state of the search as a small table with a progress bar."""
         study, trials = self._coordinator.study, self._coordinator.shown()
         count = Counter(trial.state for trial in trials)
         table = Table.grid(padding=(0, 2))
-        ended = self._ended()
+        ended = _ended(trials)
         bar = ProgressBar(total=max(study.trials, 1), completed=ended, width=40)
-        table.add_row("trials", Group(Text(f"{ended} of {study.trials}  {self._time_left()}"), bar))
+        left = self._time_left(ended)
+        table.add_row("trials", Group(Text(f"{ended} of {study.trials}  {left}"), bar))
         states = "  ".join(f"{count[state]} {state.lower()}" for state in TrialState)
         table.add_row("", states)
+        if self._is_limited():
+            table.add_row("trained", self._cost())
         best = best_trial(study.task, trials)
         if best is not None:
             table.add_row("best", f"{study.task.metric} {best.value:.6g}  (trial {best.number})")
@@ -114,13 +122,19 @@ class Display(Callback):
         told = sorted(spoke.items(), key=lambda item: -item[1])[:3]
         return text + "".join(f"  {name} {weight:.0%}" for name, weight in told)
 
-    def _ended(self) -> int:
-        return sum(trial.state.finished for trial in self._coordinator.shown())
+    def _is_limited(self) -> bool:
+        return self._coordinator.cost_budget < math.inf
 
-    def _time_left(self) -> str:
-        ended = self._ended()
+    def _cost(self) -> str:
+        return f"{self._coordinator.cost:.0f} of {self._coordinator.cost_budget:.0f} s"
+
+    def _time_left(self, ended: int) -> str:
         fresh, elapsed = ended - self._known, time.monotonic() - self._began
         if fresh <= 0:
             return f"{elapsed:.0f} s"
         left = elapsed / fresh * (self._coordinator.study.trials - ended)
         return f"{elapsed:.0f} s, about {left:.0f} s left"
+
+
+def _ended(trials: Sequence[Trial]) -> int:
+    return sum(trial.state.finished for trial in trials)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
 
@@ -12,8 +14,9 @@ from metatune.trial import Trial
 class GroupCommit:
     """Appends trials from a thread of its own, one file for everything since the last commit.
 
-    A trial that has ended is written at once, anything else within `interval` seconds. What the
-    store raises is raised again by the next `record`, `flush` or `close`.
+    A trial that has ended is written at once, anything else within `interval` seconds; unless it is
+    waited for, no commit begins sooner than `interval` seconds after the one before. What the
+    store raises is raised again by the next `record`, `flush`, `check` or `close`.
     """
 
     def __init__(self, append: Callable[[Sequence[Trial]], None], interval: float = 0.1) -> None:
@@ -24,6 +27,7 @@ class GroupCommit:
         self._recorded = 0
         self._written = 0
         self._urgent = False
+        self._waited_for = False
         self._closing = False
         self._failure: BaseException | None = None
         self._changed = threading.Condition()
@@ -36,7 +40,7 @@ class GroupCommit:
         if not trials:
             return
         with self._changed:
-            self._raise_failure()
+            self.check()
             self._waiting |= {trial.id: trial for trial in trials}
             self._recorded += 1
             self._urgent |= any(trial.state.finished for trial in trials)
@@ -47,10 +51,15 @@ class GroupCommit:
         with self._changed:
             target = self._recorded
             if self._written < target:
-                self._urgent = True
+                self._waited_for = True
                 self._changed.notify_all()
             self._changed.wait_for(lambda: self._written >= target or self._failure is not None)
-            self._raise_failure()
+            self.check()
+
+    def check(self) -> None:
+        """Raise what the store raised, if it did."""
+        if self._failure is not None:
+            raise self._failure
 
     def is_durable(self, trial: Trial) -> bool:
         """Whether this revision of `trial`, or a later one, is in the store."""
@@ -62,7 +71,7 @@ class GroupCommit:
             self._closing = True
             self._changed.notify_all()
         self._thread.join()
-        self._raise_failure()
+        self.check()
 
     def __enter__(self) -> GroupCommit:
         return self
@@ -75,19 +84,19 @@ class GroupCommit:
     ) -> None:
         self.close()
 
-    def _raise_failure(self) -> None:
-        if self._failure is not None:
-            raise self._failure
-
     def _run(self) -> None:
+        began = -math.inf
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: bool(self._waiting) or self._closing)
                 if not self._waiting:
                     return
-                self._changed.wait_for(lambda: self._urgent or self._closing, self._interval)
+                self._changed.wait_for(lambda: self._urgent or self._is_due(), self._interval)
+                pause = began + self._interval - time.monotonic()
+                self._changed.wait_for(self._is_due, max(0.0, pause))
+                began = time.monotonic()
                 batch, upto = list(self._waiting.values()), self._recorded
-                self._waiting, self._urgent = {}, False
+                self._waiting, self._urgent, self._waited_for = {}, False, False
             try:
                 self._append(batch)
             except BaseException as failure:  # raised again by whoever records next
@@ -99,3 +108,6 @@ class GroupCommit:
                 self._durable |= {trial.id: trial.revision for trial in batch}
                 self._written = upto
                 self._changed.notify_all()
+
+    def _is_due(self) -> bool:
+        return self._waited_for or self._closing

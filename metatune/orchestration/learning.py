@@ -94,12 +94,15 @@ class StoreMemory:
         return self._past(None) if self.experience else []
 
     def sample(self) -> list[PastTask]:
-        """The same with as many of their trials as a model is fitted to, and no curves."""
+        """The same, as many of them and of their trials as a model is fitted to, and no curves."""
         return self._past(MOST_TRIALS)
 
     def _past(self, most: int | None) -> list[PastTask]:
         aliases = None if self.aliases is None else Aliases.of(self.aliases)
-        own = self.store.past_tasks(self.space, self.experience, most=most, aliases=aliases)
+        most_tasks = None if most is None else MOST_TASKS
+        own = self.store.past_tasks(
+            self.space, self.experience, most=most, aliases=aliases, most_tasks=most_tasks
+        )
         found = {trial.study for task in own for trial in task.trials}
         part = starter_part(self.experience)
         rest = {name: count for name, count in part.items() if name not in found}

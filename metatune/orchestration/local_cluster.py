@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import sys
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +14,7 @@ from ray._raylet import Config  # type: ignore[attr-defined]
 from ray.cluster_utils import Cluster
 
 from metatune.errors import InputError
-from metatune.orchestration.cluster import (
-    PREFIX,
-    ensure_token,
-    environment,
-    remove_left_over_folders,
-)
+from metatune.orchestration.cluster import ensure_token, environment, own_folder
 
 MOST_NODES = 16  # each has as many processes as a machine of its own would
 
@@ -49,9 +42,12 @@ def local_cluster(nodes: int, cpus: int = 1) -> Iterator[LocalCluster]:
         raise InputError(f"{nodes} nodes: must be 1 to {MOST_NODES} on one machine")
     if cpus < 1:
         raise InputError(f"cpus = {cpus} of a node must be at least 1")
-    remove_left_over_folders()
     ensure_token()
-    folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
+    with own_folder() as folder:
+        yield from _nodes(nodes, cpus, folder)
+
+
+def _nodes(nodes: int, cpus: int, folder: Path) -> Iterator[LocalCluster]:
     # Jobs find `python` and what is installed beside it as this process does.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     variables = {
@@ -79,4 +75,3 @@ def local_cluster(nodes: int, cpus: int = 1) -> Iterator[LocalCluster]:
             yield LocalCluster(cluster.address, f"http://{cluster.webui_url}")
         finally:
             cluster.shutdown()
-            shutil.rmtree(folder, ignore_errors=True)

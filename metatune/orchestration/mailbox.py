@@ -28,6 +28,10 @@ class SearchOver(Exception):
     """The driver takes no more calls, or none of this worker's."""
 
 
+class MailboxDiedError(MetatuneError):
+    """The process of the mailbox has died; another may take its place."""
+
+
 class Mailbox:
     """Where calls wait for the driver, and workers for its answers. Runs as an actor."""
 
@@ -138,7 +142,7 @@ class Service:
             while (calls := ray.get(self.mailbox.exchange.remote(answers))) is not None:
                 answers = {key: self._answer(method, *given) for key, method, given in calls}
         except RayActorError as error:
-            self._failure = MetatuneError(
+            self._failure = MailboxDiedError(
                 "the process that carries messages between trials and this one has died; the same "
                 "command goes on with the search"
             )

@@ -68,6 +68,20 @@ class Populations:
             self._attempts.pop(name, None)
             self._rewind(self._grouping[name])
 
+    def leave_all(self) -> None:
+        """Note that no population has a worker any more."""
+        for name in list(self._attempts):
+            self.leave(name)
+
+    def members(self, name: str) -> list[int]:
+        """The numbers of the trials in population `name`."""
+        return list(self._grouping[name].members)
+
+    def place(self, name: str) -> tuple[object, ...]:
+        """How far population `name` is: what a new worker for it goes on from."""
+        trials = [self.coordinator.trials[number] for number in self.members(name)]
+        return tuple((t.state, t.checkpoint.step if t.checkpoint else 0) for t in trials)
+
     def give_up(self, name: str, error: str) -> None:
         """Note that population `name` cannot be trained: its live members fail."""
         with self._lock:
@@ -192,7 +206,7 @@ class Populations:
         return bool(self._live(group)) or (is_last and self._room(group) > 0)
 
     def _may_propose(self) -> bool:
-        return self.coordinator.remaining() > 0 and not self.coordinator.is_out_of_time()
+        return self.coordinator.remaining() > 0 and not self.coordinator.spent()
 
     def _propose_freely(self) -> Group | None:
         """Propose any trial; the group that it founds, or None where it joins one that runs."""

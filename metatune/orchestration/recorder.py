@@ -19,9 +19,11 @@ from ray.tune.result import (
 )
 from ray.tune.utils import flatten_dict
 
+from metatune.errors import StoreError
 from metatune.orchestration.coordinator import Coordinator
 from metatune.orchestration.populations import Populations
-from metatune.orchestration.reuse import NOT_RESET
+from metatune.orchestration.reasons import failures, raised
+from metatune.orchestration.setbacks import Cause, Setbacks, cause_of, is_full
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -46,12 +48,44 @@ def tell(coordinator: Coordinator, number: int, result: dict[str, Any]) -> bool:
     return coordinator.report(number, result[TRAINING_ITERATION], metrics, result[TIME_TOTAL_S])
 
 
-class TrialRecorder(Callback):
-    """Tells the coordinator what each of Ray's trials reported and how it ended."""
+class _Recorder(Callback):
+    """Ends a search that cannot go on, at Ray Tune's next step."""
 
-    def __init__(self, coordinator: Coordinator, running: Mapping[str, int]) -> None:
+    def __init__(self, coordinator: Coordinator) -> None:
         self._coordinator = coordinator
+        self._setbacks = Setbacks()
+
+    def on_step_begin(self, iteration: int, trials: list[TuneTrial], **info: Any) -> None:
+        """Raise what makes it impossible to go on."""
+        self._coordinator.check()
+
+    def _await_store(self, number: int, trial: TuneTrial, error: str) -> None:
+        """Go on once the store takes something again; give up where it is full."""
+        if is_full(error):
+            problem = error.splitlines()[-1]
+            self._coordinator.give_up(
+                StoreError(
+                    f"{trial.storage.trial_fs_path}: the checkpoint of trial {number} cannot be "
+                    f"written: {problem}; free some space there and give the same command again"
+                )
+            )
+        else:
+            self._coordinator.annotate(number)
+
+
+class TrialRecorder(_Recorder):
+    """Tells the coordinator what each of Ray's trials reported and how it ended.
+
+    A trial whose trainable raises is tried again up to `max_failures` times; one whose process or
+    node was lost goes on from its last checkpoint (see setbacks).
+    """
+
+    def __init__(
+        self, coordinator: Coordinator, running: Mapping[str, int], max_failures: int = 0
+    ) -> None:
+        super().__init__(coordinator)
         self._running = running
+        self._max_failures = max_failures
 
     def on_trial_result(
         self,
@@ -78,12 +112,6 @@ class TrialRecorder(Callback):
         """A checkpoint is where the trial resumes."""
         self._coordinator.checkpoint(self._running[trial.trial_id], checkpoint.path)
 
-    def on_trial_recover(
-        self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any
-    ) -> None:
-        """A lost worker sets its trial back to its last checkpoint."""
-        self._coordinator.rewind(self._running[trial.trial_id])
-
     def on_trial_complete(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any
     ) -> None:
@@ -93,18 +121,35 @@ class TrialRecorder(Callback):
     def on_trial_error(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any
     ) -> None:
-        """The trial failed."""
+        """The trial failed, or what it ran on did."""
         number, error = self._running[trial.trial_id], error_of(trial)
-        if NOT_RESET in error.rpartition("Failure # ")[2]:
+        ours, cause = self._coordinator.trials[number], cause_of(error)
+        if ours.state.finished:
+            return
+        if cause is Cause.TRAINABLE:
+            if len(failures(ours)) < self._max_failures:
+                self._coordinator.retry(number, raised(error))
+                self._coordinator.hand_out_again(number)
+            else:
+                self._coordinator.fail(number, error)
+            return
+        if cause is Cause.STORE:
+            self._await_store(number, trial, error)
+        place = ours.checkpoint.step if ours.checkpoint else None
+        often = None
+        if cause is not Cause.NOT_RESET:
+            often = self._setbacks.too_many(number, place, cause)
+        if often is None:
             self._coordinator.hand_out_again(number)
         else:
-            self._coordinator.fail(number, error)
+            self._coordinator.fail(number, f"{often}; at last: {error}")
 
 
-class PopulationRecorder(Callback):
+class PopulationRecorder(_Recorder):
     """Tells what became of the workers of populations; what their members show is told by them."""
 
     def __init__(self, populations: Populations, running: Mapping[str, str]) -> None:
+        super().__init__(populations.coordinator)
         self._populations = populations
         self._running = running
 
@@ -117,10 +162,22 @@ class PopulationRecorder(Callback):
     def on_trial_error(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any
     ) -> None:
-        """The worker was lost, or broke down, too often."""
-        self._populations.give_up(self._running[trial.trial_id], error_of(trial))
+        """The worker was lost or broke down; another goes on, unless that happens too often."""
+        name, error = self._running[trial.trial_id], error_of(trial)
+        cause = cause_of(error)
+        if cause is Cause.STORE:
+            self._await_store(self._populations.members(name)[0], trial, error)
+        often = None
+        if cause is not Cause.NOT_RESET:
+            often = self._setbacks.too_many(name, self._populations.place(name), cause)
+        if often is None:
+            self._populations.leave(name)
+        else:
+            self._populations.give_up(name, f"{often}; at last: {error}")
 
 
 def error_of(trial: TuneTrial) -> str:
-    """Why a trial failed; Ray keeps the tracebacks in a file of the trial's, in colours."""
-    return _COLOURS.sub("", Path(trial.error_file).read_text(encoding="utf-8")).strip()
+    """Why a trial failed; Ray keeps that in a file of the trial's, in colours, below a line that
+    says when."""
+    text = _COLOURS.sub("", Path(trial.error_file).read_text(encoding="utf-8"))
+    return text.partition("\n")[2].strip()

@@ -4,32 +4,32 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import math
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
-import ray
 from ray import tune
+from ray.exceptions import RayError
 from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
-from metatune.errors import InputError
 from metatune.experience.store import ExperienceStore
 from metatune.networks.dataset import Dataset
 from metatune.orchestration.cluster import environment
 from metatune.orchestration.coordinator import Coordinator
-from metatune.orchestration.mailbox import Service
+from metatune.orchestration.mailbox import MailboxDiedError, Service
 from metatune.orchestration.population_trainable import population_trainable
 from metatune.orchestration.populations import Populations
 from metatune.orchestration.recorder import PopulationRecorder, TrialRecorder
+from metatune.orchestration.resources import Resources as Resources
 from metatune.orchestration.reuse import is_reusable, resettable
 from metatune.orchestration.scheduler import StudyScheduler
 from metatune.orchestration.searcher import PopulationSearch, TrialSearch
+from metatune.orchestration.setbacks import Cause, Setbacks
+from metatune.orchestration.watch import ClusterWatch
 from metatune.trial import Trial
 
 _QUIET = {
@@ -41,46 +41,6 @@ _QUIET = {
     # Ray's own snapshots are never read: the store is what a search resumes from.
     "TUNE_GLOBAL_CHECKPOINT_S": str(10**9),
 }
-# How often a population goes on from its last snapshot after its worker was lost.
-_POPULATION_FAILURES = 3
-
-
-@dataclass(frozen=True)
-class Resources:
-    """What each trial or population gets, and how many run at a time (None: as many as fit the
-    cluster)."""
-
-    cpus: float = 1.0
-    gpus: float = 0.0
-    concurrency: int | None = None
-    max_failures: int = 0
-
-    def __post_init__(self) -> None:
-        for kind, need in self._needs():
-            if not 0 <= need < math.inf:
-                raise InputError(f"{kind} = {need!r} of a trial must be a number of at least 0")
-        if not self.cpus + self.gpus > 0:
-            raise InputError("a trial needs a processor or a GPU: cpus = gpus = 0")
-
-    def fitting(self) -> int:
-        """How many trials run at a time on the connected cluster."""
-        if self.concurrency is not None:
-            return self.concurrency
-        total = ray.cluster_resources()
-        fits = [total.get(kind, 0.0) / need for kind, need in self._needs() if need]
-        return max(1, int(min(fits, default=1.0)))
-
-    def _needs(self) -> list[tuple[str, float]]:
-        return [("CPU", self.cpus), ("GPU", self.gpus)]
-
-    def check_fit(self) -> None:
-        """Raise InputError if the connected cluster can never run one trial."""
-        total = ray.cluster_resources()
-        for kind, need in self._needs():
-            if need > total.get(kind, 0.0):
-                raise InputError(
-                    f"a trial needs {need:g} {kind}, but the cluster has {total.get(kind, 0.0):g}"
-                )
 
 
 def run(
@@ -98,23 +58,27 @@ def run(
 
     `prepare` makes what the trainable is given out of a trial; by default its configuration.
     """
-    searcher = TrialSearch(coordinator, prepare) if prepare else TrialSearch(coordinator)
-    scheduler = StudyScheduler(coordinator, searcher.running, store.filesystem, max_steps)
-    recorder = TrialRecorder(coordinator, searcher.running)
-    _fit(
-        trainable,
-        resources,
-        run_folder(store, coordinator.study.name),
-        store,
-        search_alg=searcher,
-        scheduler=scheduler,
-        callbacks=[recorder, *callbacks],
-        # Each trial may be refused once by a process that cannot be reset.
-        samples=2 * coordinator.study.trials,
-        names=searcher.running,
-        max_failures=resources.max_failures,
-        is_over=coordinator.is_out_of_time,
-    )
+
+    def fit(watch: ClusterWatch) -> None:
+        searcher = TrialSearch(coordinator, prepare) if prepare else TrialSearch(coordinator)
+        running = searcher.running
+        _fit(
+            coordinator,
+            trainable,
+            resources,
+            store,
+            search_alg=searcher,
+            scheduler=StudyScheduler(coordinator, running, store.filesystem, max_steps),
+            callbacks=[
+                watch,
+                TrialRecorder(coordinator, running, resources.max_failures),
+                *callbacks,
+            ],
+            names=running,
+            is_over=lambda: coordinator.spent() is not None,
+        )
+
+    _go_on(coordinator, fit, coordinator.hand_out_all_again)
 
 
 def run_populations(
@@ -126,46 +90,96 @@ def run_populations(
 ) -> None:
     """Train populations on a data set until the coordinator is over or the user interrupts, as
     `run` does with trials; `resources` are of a population."""
+    setbacks = Setbacks()
+    try:
+        while True:
+            try:
+                _train_populations(populations, dataset, store, resources, callbacks)
+                return
+            except MailboxDiedError:
+                if setbacks.too_many("mailbox", _place(populations.coordinator), Cause.PROCESS):
+                    raise
+                populations.leave_all()
+    finally:
+        populations.close()
+
+
+def _train_populations(
+    populations: Populations,
+    dataset: Dataset,
+    store: ExperienceStore,
+    resources: Resources,
+    callbacks: Sequence[tune.Callback],
+) -> None:
+    """Train populations whose workers call through one mailbox."""
     coordinator = populations.coordinator
-    searcher = PopulationSearch(populations)
-    folder = run_folder(store, coordinator.study.name)
     with Service(populations.answer) as service:
-        try:
+        trains = population_trainable(
+            dataset,
+            dict(coordinator.study.training),
+            service.mailbox,
+            store.filesystem,
+            f"{run_folder(store, coordinator.study.name)}/populations",
+        )
+
+        def fit(watch: ClusterWatch) -> None:
+            searcher = PopulationSearch(populations)
             _fit(
-                population_trainable(
-                    dataset,
-                    dict(coordinator.study.training),
-                    service.mailbox,
-                    store.filesystem,
-                    f"{folder}/populations",
-                ),
+                coordinator,
+                trains,
                 resources,
-                folder,
                 store,
                 search_alg=searcher,
                 scheduler=FIFOScheduler(),
-                callbacks=[PopulationRecorder(populations, searcher.running), *callbacks],
-                samples=2 * coordinator.study.trials,
+                callbacks=[watch, PopulationRecorder(populations, searcher.running), *callbacks],
                 names=searcher.running,
-                max_failures=max(resources.max_failures, _POPULATION_FAILURES),
-                is_over=lambda: service.has_failed or coordinator.is_out_of_time(),
+                is_over=lambda: service.has_failed or coordinator.spent() is not None,
             )
+
+        try:
+            _go_on(coordinator, fit, populations.leave_all)
         finally:
-            populations.close()
+            if not service.has_failed:
+                populations.close()
+
+
+def _place(coordinator: Coordinator) -> tuple[object, ...]:
+    """How far the search is: what one that begins now goes on from."""
+    return tuple((trial.state, trial.checkpoint) for trial in coordinator.trials)
+
+
+def _go_on(
+    coordinator: Coordinator, fit: Callable[[ClusterWatch], None], lose_all: Callable[[], None]
+) -> None:
+    """Run Ray Tune, again where it breaks off because of what has become of one of its processes:
+    it can take a process that died, but not one that was ended for want of memory, say."""
+    setbacks = Setbacks()
+    with ClusterWatch() as watch:
+        while True:
+            try:
+                fit(watch)
+                return
+            except RuntimeError as error:
+                coordinator.check()
+                is_lost = isinstance(error.__cause__, RayError)
+                if not is_lost or setbacks.too_many("all", _place(coordinator), Cause.PROCESS):
+                    raise
+                lose_all()
+            except Exception:
+                coordinator.check()
+                raise
 
 
 def _fit(
+    coordinator: Coordinator,
     trainable: Any,
     resources: Resources,
-    folder: str,
     store: ExperienceStore,
     *,
     search_alg: Searcher,
     scheduler: TrialScheduler,
     callbacks: Sequence[tune.Callback],
-    samples: int,
     names: Mapping[str, object],
-    max_failures: int,
     is_over: Callable[[], bool],
 ) -> None:
     """Run Ray Tune; `names` holds what each of Ray's trials is called, by its id."""
@@ -174,22 +188,23 @@ def _fit(
         trainable = resettable(trainable)
     with environment(**_QUIET), _silenced("ray.tune"):
         tuner = tune.Tuner(
-            tune.with_resources(trainable, {"cpu": resources.cpus, "gpu": resources.gpus}),
+            tune.with_resources(trainable, resources.request()),
             tune_config=tune.TuneConfig(
                 search_alg=search_alg,
                 scheduler=scheduler,
-                num_samples=max(1, samples),
-                max_concurrent_trials=resources.fitting(),
+                num_samples=-1,  # until the coordinator has no more: lost ones are run again
+                max_concurrent_trials=resources.fitting(max(1, coordinator.study.trials)),
                 reuse_actors=reuses,
-                trial_dirname_creator=lambda trial: str(names[trial.trial_id]),
+                # Of its own each time, or the first checkpoint would replace what it goes on from.
+                trial_dirname_creator=_FolderNames(names),
             ),
             run_config=tune.RunConfig(
                 name=uuid.uuid4().hex[:12],
-                storage_path=folder,
+                storage_path=run_folder(store, coordinator.study.name),
                 storage_filesystem=store.filesystem,
                 callbacks=[_NoProgress(), *callbacks],
                 checkpoint_config=tune.CheckpointConfig(num_to_keep=2, checkpoint_at_end=False),
-                failure_config=tune.FailureConfig(max_failures=max_failures),
+                failure_config=tune.FailureConfig(max_failures=0),  # see setbacks
                 stop=_Over(is_over),
                 verbose=0,
             ),
@@ -200,6 +215,23 @@ def _fit(
 def run_folder(store: ExperienceStore, study: str) -> str:
     """Where Ray keeps checkpoints and files of its own for a study, in the store's file system."""
     return store.path("runs", hashlib.sha256(study.encode()).hexdigest()[:16])
+
+
+class _FolderNames:
+    """Names the folder of one of Ray's trials."""
+
+    def __init__(self, names: Mapping[str, object]) -> None:
+        self._names = names
+
+    def __call__(self, trial: Any) -> str:
+        return f"{self._names[trial.trial_id]}-{trial.trial_id}"
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _FolderNames:
+        return self
+
+    def __getstate__(self) -> dict[str, object]:
+        """Nothing: Ray Tune pickles it with every trial, and never reads it."""
+        return {}
 
 
 class _NoProgress(TrialProgressCallback):

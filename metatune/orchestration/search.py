@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -40,7 +41,9 @@ from metatune.orchestration.opening import (
 )
 from metatune.orchestration.populations import Populations
 from metatune.orchestration.problem import Problem, fused, network_problem, own_problem
-from metatune.orchestration.running import Resources, run, run_folder, run_populations
+from metatune.orchestration.resources import Resources
+from metatune.orchestration.running import run, run_folder, run_populations
+from metatune.orchestration.snapshots import Snapshots
 from metatune.orchestration.trainable import configured, network_trainable
 from metatune.space import SearchSpace
 from metatune.study import Study
@@ -52,11 +55,13 @@ DEFAULT_STORE = "~/.metatune"
 
 @dataclass(frozen=True)
 class SearchResult:
-    """What a study holds after a search. `complete` tells that its whole budget was spent."""
+    """What a study holds after a search. `complete` tells that all its trials have ended, else
+    `stopped_by` what stopped it before: "time budget", "cost budget" or "interrupt"."""
 
     study: Study
     trials: list[Trial]
     complete: bool
+    stopped_by: str | None = None
 
     @property
     def best(self) -> Trial | None:
@@ -81,6 +86,7 @@ def search(
     target: str | None = None,
     resources: Resources = Resources(),  # noqa: B008  # frozen
     time_budget: float | None = None,
+    cost_budget: float | None = None,
     address: str | None = None,
     shared_store: bool = False,
     population: int | None = None,
@@ -110,14 +116,20 @@ def search(
         pruner: what stops trials early; by default successive halving where `max_steps` is known.
         max_steps: reports after which a trial ends; for built-in networks epochs, by default 27.
         target: column or array to predict, where `task` is a data file.
-        resources: of one trial or population, and how many of them run at a time.
+        resources: of one trial or population, and how many of them run at a time. A trial that
+            fits no node is refused; with an `address` and a `concurrency` it waits instead, since
+            the nodes may be yet to come.
         time_budget: seconds after which the search stops; trials still running can be resumed.
+        cost_budget: seconds of training, of all trials of the study together, after which the
+            search stops alike. Those of earlier runs count, also of trials that failed or were
+            pruned; those that were lost and are trained again do not. A trial counts by the clock,
+            whatever its resources, and a member of a population for its share of the time.
         address: Ray cluster to run on; by default a private one on this machine.
         shared_store: whether a store in a folder is one that all nodes of the cluster share.
         population: how many built-in networks of one architecture are trained as one program,
-            which takes a fraction of the time where they are small; 1 trains each on its own. By
-            default a 32nd of `trials`, at most 64, and 1 where that is below 4. Ray Tune, and
-            callbacks of your own, then see populations instead of trials.
+            which takes a fraction of the time where they are small. By default, and with 1, each
+            is trained on its own. Ray Tune, and callbacks of your own, see populations instead of
+            trials.
         callbacks: Ray Tune callbacks of your own (MLflow, Weights & Biases, TensorBoard, ...).
         display: whether to show progress.
 
@@ -126,9 +138,10 @@ def search(
         StudyLockedError: another process is searching the same study.
         StoreError: the store failed; what was recorded before stands.
     """
-    _check_options(seed, study, time_budget)
+    _check_options(seed, study, time_budget, cost_budget)
     check_size(population)
     deadline = math.inf if time_budget is None else time.monotonic() + time_budget
+    most = math.inf if cost_budget is None else cost_budget
     problem = _problem(space, task, trainable, max_steps, target, resources)
     kept = store if isinstance(store, ExperienceStore) else ExperienceStore(store)
     kept.check_writable()
@@ -136,7 +149,7 @@ def search(
     stops = pruner or _default_pruner(problem.max_steps)
     with kept.lease(name) as lease:
         known = kept.trials(study=name)
-        size = population_size(kept, problem, name, known, population, trials)
+        size = population_size(kept, problem, name, known, population)
         problem = fused(problem, size, resources.gpus)
         with fit_shown(display) as progress:
             record, meta = open_study(
@@ -153,20 +166,27 @@ def search(
                 progress=progress,
             )
         with GroupCommit(partial(_append, kept, lease)) as commits:
-            coordinator = Coordinator(record, known, meta, stops, commits, deadline)
+            coordinator = Coordinator(record, known, meta, stops, commits, deadline, most)
             if not coordinator.is_complete():
                 with connected(address):
-                    resources.check_fit()
+                    _check_fit(resources, address)
                     check_store(kept.uri, is_shared=shared_store or not kept.is_local)
                     record_study(kept, record, known)
                     _run(coordinator, problem, kept, resources, callbacks, display)
             if coordinator.is_complete() and problem.dataset is not None:
                 train_best_alone(coordinator, problem.dataset, display)
             commits.flush()
-    return SearchResult(record, coordinator.trials, coordinator.is_complete())
+    is_complete = coordinator.is_complete()
+    stopped_by = None if is_complete else coordinator.spent() or "interrupt"
+    return SearchResult(record, coordinator.trials, is_complete, stopped_by)
 
 
-def _check_options(seed: int, study: str | None = None, time_budget: float | None = None) -> None:
+def _check_options(
+    seed: int,
+    study: str | None = None,
+    time_budget: float | None = None,
+    cost_budget: float | None = None,
+) -> None:
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise InputError(f"seed = {seed!r} must be a whole number of at least 0")
     if study is not None and not study.strip():
@@ -176,8 +196,20 @@ def _check_options(seed: int, study: str | None = None, time_budget: float | Non
             f"study = {study!r}: names that begin with {PREFIX!r} are those of studies that come "
             f"with metatune; give another"
         )
-    if time_budget is not None and not time_budget > 0:
-        raise InputError(f"time budget = {time_budget!r} must be above 0 seconds")
+    for what, budget in (("time budget", time_budget), ("cost budget", cost_budget)):
+        if budget is not None and not budget > 0:
+            raise InputError(f"{what} = {budget!r} must be above 0 seconds")
+
+
+def _check_fit(resources: Resources, address: str | None) -> None:
+    """Raise InputError if a trial fits no node, or warn if nodes may come: a private cluster has
+    all it will have, and who says how many trials run at a time counts on what others will have."""
+    may_grow = address is not None and resources.concurrency is not None
+    if (problem := resources.misfit()) is None:
+        return
+    if not may_grow:
+        raise InputError(problem)
+    warnings.warn(f"{problem}; the search waits for nodes to come", stacklevel=3)
 
 
 def _default_pruner(max_steps: int | None) -> Pruner:
@@ -189,8 +221,7 @@ def _default_pruner(max_steps: int | None) -> Pruner:
 
 
 def _append(store: ExperienceStore, lease: Lease, trials: Sequence[Trial]) -> None:
-    lease.check()  # another process may run the study by now, if this one was asleep
-    store.append(trials)
+    store.append(trials, lease.check)  # another may run the study, if this one could not be heard
 
 
 def _run(
@@ -228,7 +259,8 @@ def _run(
             )
         coordinator.flush()
     if coordinator.is_complete() and problem.dataset is not None:
-        store.filesystem.delete_dir(run_folder(store, coordinator.study.name))
+        folder = run_folder(store, coordinator.study.name)
+        Snapshots(store.filesystem, folder).delete([folder])
 
 
 def _problem(
@@ -241,6 +273,11 @@ def _problem(
 ) -> Problem:
     if trainable is not None:
         return own_problem(space, task, trainable, max_steps)
+    if resources.bundles:
+        raise InputError(
+            f"bundles = {list(resources.bundles)!r} are for workers that a trainable starts by "
+            f"itself; the built-in networks start none"
+        )
     return network_problem(space, task, max_steps, target, max(1, int(resources.cpus)))
 
 

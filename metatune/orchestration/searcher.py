@@ -29,7 +29,7 @@ class _Stateless(Searcher):
 
 def _nothing_now(coordinator: Coordinator) -> str | None:
     """What says that there is nothing to try: FINISHED if there never will be."""
-    over = coordinator.is_complete() or coordinator.is_out_of_time()
+    over = coordinator.is_complete() or coordinator.spent()
     return str(Searcher.FINISHED) if over else None
 
 

@@ -7,10 +7,19 @@ import tempfile
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 from uuid import uuid4
 
+import pyarrow as pa
 from pyarrow import fs
+from safetensors import SafetensorError
+
+from metatune.errors import StoreError
+from metatune.experience.patience import Patience
+
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
@@ -28,12 +37,17 @@ class Snapshots:
         """The path of a new snapshot, of what `save` puts into the local folder it is given."""
         path = f"{self.folder}/{uuid4().hex}"
         if self._is_local:
-            save(path)
-            _sync(Path(path))
+            with _errors("written", path):
+                save(path)
+                _sync(Path(path))
             return path
         with tempfile.TemporaryDirectory() as local:
             save(local)
-            fs.copy_files(local, path, destination_filesystem=self.filesystem)
+            self._call(
+                "written",
+                path,
+                lambda: fs.copy_files(local, path, destination_filesystem=self.filesystem),
+            )
         return path
 
     @contextmanager
@@ -43,15 +57,25 @@ class Snapshots:
             yield path
             return
         with tempfile.TemporaryDirectory() as local:
-            if self.filesystem.get_file_info(path).type == fs.FileType.Directory:
-                fs.copy_files(path, local, source_filesystem=self.filesystem)
+            if self.has(path):
+                self._call(
+                    "read",
+                    path,
+                    lambda: fs.copy_files(path, local, source_filesystem=self.filesystem),
+                )
             yield local
+
+    def has(self, path: str) -> bool:
+        """Whether there is a folder at `path`."""
+        info = self._call("looked for", path, lambda: self.filesystem.get_file_info(path))
+        return bool(info.type == fs.FileType.Directory)
 
     def keep_only(self, paths: Collection[str]) -> None:
         """Delete all other snapshots."""
         names = {path.rpartition("/")[2] for path in paths}  # the store may have been moved
         selector = fs.FileSelector(self.folder, allow_not_found=True)
-        for info in self.filesystem.get_file_info(selector):
+        found = self._call("listed", self.folder, lambda: self.filesystem.get_file_info(selector))
+        for info in found:
             if info.base_name not in names:
                 self.delete([info.path])
 
@@ -59,11 +83,25 @@ class Snapshots:
         """Delete some snapshots, those that are there."""
         for path in paths:
             with suppress(FileNotFoundError):
-                self.filesystem.delete_dir(path)
+                self._call("deleted", path, partial(self.filesystem.delete_dir, path))
+
+    def _call(self, verb: str, path: str, attempt: Callable[[], Answer]) -> Answer:
+        with _errors(verb, path):
+            return Patience(path, has_answered=True)(attempt)
 
     @property
     def _is_local(self) -> bool:
         return isinstance(self.filesystem, fs.LocalFileSystem)
+
+
+@contextmanager
+def _errors(verb: str, path: str) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except (OSError, SafetensorError, pa.ArrowException) as error:
+        raise StoreError(f"{path}: cannot be {verb}: {' '.join(str(error).split())}") from error
 
 
 def _sync(folder: Path) -> None:

@@ -303,7 +303,7 @@ def test_the_pruner_sees_lower_as_better(commits: GroupCommit) -> None:
 
 def test_nothing_is_asked_beyond_the_deadline(commits: GroupCommit) -> None:
     coordinator = opened(commits, deadline=0.0)
-    assert coordinator.is_out_of_time()
+    assert coordinator.spent() == "time budget"
     assert coordinator.ask() is None
     assert not coordinator.is_complete()
 

@@ -101,13 +101,18 @@ def ended(store: Path) -> dict[int, Trial]:
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("concurrency", [1, pytest.param(2, marks=pytest.mark.slow)])
-def test_killed_five_times_no_trial_is_lost_or_repeated(tmp_path: Path, concurrency: int) -> None:
+@pytest.mark.parametrize(
+    ("concurrency", "kills"),
+    [(1, 2), *(pytest.param(slots, 5, marks=pytest.mark.slow) for slots in (1, 2))],
+)
+def test_killed_again_and_again_no_trial_is_lost_or_repeated(
+    tmp_path: Path, concurrency: int, kills: int
+) -> None:
     space, store = tmp_path / "space.toml", tmp_path / "killed"
     space.write_text(SPACE)
     rng = random.Random(0)
     drivers, seen = [], dict[int, Trial]()
-    for kill in range(5):
+    for kill in range(kills):
         driver = Driver(store, space, concurrency, CLASS)
         drivers.append(driver.process.pid)
         goal = len(ended(store)) + rng.randint(1, 6)

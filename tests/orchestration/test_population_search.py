@@ -188,10 +188,10 @@ def test_a_store_that_fails_ends_the_search(
 ) -> None:
     original = ExperienceStore.append
 
-    def append(store: ExperienceStore, trials: Sequence[Trial]) -> None:
+    def append(store: ExperienceStore, trials: Sequence[Trial], *check: Any) -> None:
         if any(t.state.finished for t in trials):
             raise StoreError("disk full")
-        original(store, trials)
+        original(store, trials, *check)
 
     monkeypatch.setattr(ExperienceStore, "append", append)
     began = time.monotonic()
@@ -258,12 +258,12 @@ def test_the_size_is_that_of_the_study(tmp_path: Path, began: int | None, other:
     training = {} if began is None else {"population": began}
     store.put_study(Study("s", problem.task, SMALL, trials=1, training=training))
     known = [Trial("s", 0, Suggestion({}, "random"), 0)]
-    assert population_size(store, problem, "s", known, None, 2560) == (began or 1)
-    assert population_size(store, problem, "s", known, began or 1, 2560) == (began or 1)
+    assert population_size(store, problem, "s", known, None) == (began or 1)
+    assert population_size(store, problem, "s", known, began or 1) == (began or 1)
     with pytest.raises(StudyError, match=f"population = {began or 1}, not {other}; ask"):
-        population_size(store, problem, "s", known, other, 2560)
-    assert population_size(store, problem, "s", [], None, 2560) == 64
-    assert population_size(store, problem, "s", [], other, 2560) == other
+        population_size(store, problem, "s", known, other)
+    assert population_size(store, problem, "s", [], None) == 1
+    assert population_size(store, problem, "s", [], other) == other
 
 
 @pytest.mark.parametrize("size", [0, -3, True, 2.5])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import tempfile
 import time
 from pathlib import Path
@@ -62,6 +63,43 @@ class Class(tune.Trainable):
         self.at = json.loads(Path(checkpoint, "state.json").read_text())["step"]
 
 
+class Logged(Class):
+    """Says in a file from which step it starts or goes on."""
+
+    began: bool
+
+    def step(self) -> dict[str, Any]:
+        if not self.began:
+            self.began = True
+            line = json.dumps({"x": self.x, "step": self.at, "pid": os.getpid()})
+            with Path(os.environ["CHAOS_LOG"]).open("a") as log:
+                log.write(line + "\n")
+        return super().step()
+
+    def setup(self, config: dict[str, Any]) -> None:
+        self.began = False
+        super().setup(config)
+
+
+def deadly(config: dict[str, Any]) -> None:
+    """Kills its process at steps 3 and 5: `once` each, or `always`."""
+    marks = Path(config["folder"])
+    first, checkpoint = 1, tune.get_checkpoint()
+    if checkpoint is not None:
+        with checkpoint.as_directory() as folder:
+            first = json.loads(Path(folder, "state.json").read_text())["step"] + 1
+    for step in range(first, STEPS + 1):
+        mark = marks / f"{config['how']}-{step}"
+        if step in (3, 5) and (config["how"] == "always" or not mark.exists()):
+            with mark.open("a") as file:
+                file.write("x")
+            os.kill(os.getpid(), signal.SIGKILL)
+        with tempfile.TemporaryDirectory() as folder:
+            Path(folder, "state.json").write_text(json.dumps({"step": step}))
+            saved = tune.Checkpoint.from_directory(folder)
+            tune.report({"loss": 1.0 / step}, checkpoint=saved)
+
+
 def troubled(config: dict[str, Any]) -> Any:
     """Ends in every way a trial can end badly, by its configuration."""
     how = config["how"]
@@ -117,3 +155,22 @@ class ZeroBased(Class):
 
     def step(self) -> dict[str, Any]:
         return super().step() | {"training_iteration": self.at - 1}
+
+
+def unlucky(config: dict[str, Any]) -> None:
+    """Checkpoints at step 2 and raises at step 3, as often as its configuration says."""
+    first, checkpoint = 1, tune.get_checkpoint()
+    if checkpoint is not None:
+        first = 3
+    for step in range(first, 5):
+        attempts = Path(config["attempts"])
+        if step == 3:
+            with attempts.open("a") as file:
+                file.write(".")
+            if len(attempts.read_text()) <= config["times"]:
+                raise ValueError(f"no luck\n  at step {step}")
+        if step != 2:
+            tune.report({"loss": loss(0.5, step)})
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            tune.report({"loss": loss(0.5, 2)}, checkpoint=tune.Checkpoint.from_directory(folder))

@@ -1,0 +1,1 @@
+"""What benchmarks/control_plane.py measures."""
