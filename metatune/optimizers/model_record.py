@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from metatune.errors import DamagedFileError, SchemaVersionError
+from metatune.errors import DamagedFileError, MetatuneError, SchemaVersionError
 from metatune.optimizers.gaussian_process import Kernel
 from metatune.optimizers.past_surrogate import PastSurrogate, Sample
 from metatune.optimizers.task_prior import TaskPrior
@@ -69,7 +69,7 @@ def from_record(record: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]
     """The model of a record and its arrays.
 
     Raises SchemaVersionError for the record of another version, DamagedFileError where something
-    is missing.
+    is missing or no model can be made of it: the store may be somebody else's.
     """
     version = record.get("version")
     if version != MODEL_VERSION:
@@ -87,6 +87,11 @@ def from_record(record: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]
         raise DamagedFileError(
             f"the model lacks {error}; fit another with `metatune learn`"
         ) from None
+    except (TypeError, ValueError, IndexError, AttributeError, MetatuneError) as error:
+        raise DamagedFileError(
+            f"no model can be made of its record: {' '.join(str(error).split())}; fit another with "
+            f"`metatune learn`"
+        ) from error
 
 
 def _surrogate(

@@ -149,13 +149,18 @@ class StoreMemory:
 
     def _stored(self) -> TransferModel | None:
         found = self.store.models(self.space.id)
-        usable = [kept for kept in found if kept[1].get("version") == MODEL_VERSION]
-        usable.sort(key=lambda kept: int(kept[1]["trials"]))
+        usable = [
+            kept
+            for kept in found
+            if kept[1].get("version") == MODEL_VERSION
+            and all(isinstance(kept[1].get(count, 0), int) for count in ("trials", "starter"))
+        ]
+        usable.sort(key=lambda kept: kept[1].get("trials", 0))
         for name, record in usable[::-1]:
             if record.get("starter", 0) != self._starter:
                 continue
             own = sum(self.experience.values()) - self._starter
-            if own > OUTGROWN * (record["trials"] - self._starter):
+            if own > OUTGROWN * (record.get("trials", 0) - self._starter):
                 break
             try:
                 model = from_record(*self.store.model(self.space.id, name))

@@ -29,6 +29,7 @@ from metatune.orchestration.reuse import is_reusable, resettable
 from metatune.orchestration.scheduler import StudyScheduler
 from metatune.orchestration.searcher import PopulationSearch, TrialSearch
 from metatune.orchestration.setbacks import Cause, Setbacks
+from metatune.orchestration.snapshots import Snapshots
 from metatune.orchestration.watch import ClusterWatch
 from metatune.trial import Trial
 
@@ -62,13 +63,14 @@ def run(
     def fit(watch: ClusterWatch) -> None:
         searcher = TrialSearch(coordinator, prepare) if prepare else TrialSearch(coordinator)
         running = searcher.running
+        snapshots = Snapshots(store.filesystem, run_folder(store, coordinator.study.name))
         _fit(
             coordinator,
             trainable,
             resources,
             store,
             search_alg=searcher,
-            scheduler=StudyScheduler(coordinator, running, store.filesystem, max_steps),
+            scheduler=StudyScheduler(coordinator, running, snapshots, max_steps),
             callbacks=[
                 watch,
                 TrialRecorder(coordinator, running, resources.max_failures),

@@ -6,7 +6,6 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from pyarrow import fs
 from ray.train._internal.checkpoint_manager import _TrainingResult
 from ray.tune import Checkpoint
 from ray.tune.execution.tune_controller import TuneController
@@ -25,21 +24,21 @@ _START_SECONDS = 30.0
 class StudyScheduler(FIFOScheduler):
     """Stops the trials that the coordinator's pruner stops, and those at `max_steps`.
 
-    A trial that was running when an earlier driver ended starts from its checkpoint on
-    `filesystem`, or from the beginning if that is gone.
+    A trial that was running when an earlier driver ended starts from its checkpoint among the
+    `snapshots` of the study, or from the beginning if that is gone.
     """
 
     def __init__(
         self,
         coordinator: Coordinator,
         running: Mapping[str, int],
-        filesystem: fs.FileSystem,
+        snapshots: Snapshots,
         max_steps: int | None = None,
     ) -> None:
         super().__init__()
         self._coordinator = coordinator
         self._running = running
-        self._filesystem = filesystem
+        self._snapshots = snapshots
         self._max_steps = max_steps
         self._waiting: dict[TuneTrial, float] = {}  # for a process, since when
 
@@ -51,12 +50,12 @@ class StudyScheduler(FIFOScheduler):
         ours = self._coordinator.trials[number].checkpoint
         if ours is None or trial.has_checkpoint():
             return
-        if not Snapshots(self._filesystem, ours.path).has(ours.path):
+        if not self._snapshots.has(ours.path):
             self._coordinator.lose_checkpoint(number)
             return
         # Ray has no public way to start a trial from a checkpoint of another experiment; its own
         # population-based training goes through the same manager.
-        saved = Checkpoint(ours.path, self._filesystem)
+        saved = Checkpoint(ours.path, self._snapshots.filesystem)
         progress = {TRAINING_ITERATION: ours.step, TIME_TOTAL_S: ours.seconds}
         manager = trial.run_metadata.checkpoint_manager
         manager.register_checkpoint(_TrainingResult(checkpoint=saved, metrics=progress))

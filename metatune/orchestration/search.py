@@ -260,7 +260,7 @@ def _run(
         coordinator.flush()
     if coordinator.is_complete() and problem.dataset is not None:
         folder = run_folder(store, coordinator.study.name)
-        Snapshots(store.filesystem, folder).delete([folder])
+        Snapshots(store.filesystem, folder).delete_all()
 
 
 def _problem(

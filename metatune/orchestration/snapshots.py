@@ -1,13 +1,15 @@
-"""Snapshots of a population: folders on the file system of the store."""
+"""Snapshots of networks in training: folders on the file system of the store."""
 
 from __future__ import annotations
 
 import os
+import posixpath
 import tempfile
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from typing import TypeVar
 from uuid import uuid4
@@ -24,10 +26,11 @@ Answer = TypeVar("Answer")
 
 @dataclass(frozen=True)
 class Snapshots:
-    """The snapshots of one population, each a folder in `folder` on `filesystem`.
+    """The snapshots of one population or study, each a folder in `folder` on `filesystem`.
 
     Each is written under a name of its own and counts only once that name is recorded, so that
-    one which was cut short is never read.
+    one which was cut short is never read. Paths come from records, which others may have made: one
+    that is not in `folder`, or behind a symbolic link of the store, is neither read nor deleted.
     """
 
     filesystem: fs.FileSystem
@@ -53,7 +56,7 @@ class Snapshots:
     @contextmanager
     def local(self, path: str) -> Iterator[str]:
         """A local folder with what is in the snapshot at `path`; empty if that is gone."""
-        if self._is_local:
+        if self._is_local and self._is_inside(path):
             yield path
             return
         with tempfile.TemporaryDirectory() as local:
@@ -66,7 +69,9 @@ class Snapshots:
             yield local
 
     def has(self, path: str) -> bool:
-        """Whether there is a folder at `path`."""
+        """Whether there is a snapshot at `path`."""
+        if not self._is_inside(path):
+            return False
         info = self._call("looked for", path, lambda: self.filesystem.get_file_info(path))
         return bool(info.type == fs.FileType.Directory)
 
@@ -81,13 +86,28 @@ class Snapshots:
 
     def delete(self, paths: Collection[str]) -> None:
         """Delete some snapshots, those that are there."""
-        for path in paths:
+        for path in filter(self._is_inside, paths):
             with suppress(FileNotFoundError):
                 self._call("deleted", path, partial(self.filesystem.delete_dir, path))
 
     def _call(self, verb: str, path: str, attempt: Callable[[], Answer]) -> Answer:
         with _errors(verb, path):
             return Patience(path, has_answered=True)(attempt)
+
+    def delete_all(self) -> None:
+        """Delete the folder itself."""
+        if self._is_inside(f"{self.folder}/all"):
+            with suppress(FileNotFoundError):
+                delete = partial(self.filesystem.delete_dir, self.folder)
+                self._call("deleted", self.folder, delete)
+
+    def _is_inside(self, path: str) -> bool:
+        if not path.startswith(f"{self.folder}/") or posixpath.normpath(path) != path:
+            return False
+        root = self.folder.rpartition("/runs/")[0]  # of the store, which may be behind a link
+        names = path.removeprefix(f"{root}/").split("/")
+        parts = accumulate(names, "{}/{}".format, initial=root)
+        return not (self._is_local and any(map(os.path.islink, [*parts][1:])))
 
     @property
     def _is_local(self) -> bool:

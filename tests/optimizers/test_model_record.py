@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -70,3 +71,19 @@ def test_records_of_another_version_and_with_gaps_are_refused() -> None:
         from_record(record, {name: a for name, a in arrays.items() if name != "0.points"})
     with pytest.raises(DamagedFileError, match="lacks 'prior'"):
         from_record({key: value for key, value in record.items() if key != "prior"}, arrays)
+
+
+@pytest.mark.parametrize("junk", [None, -1, "x", [], {}, [{}], 1e308, {"a": [1]}])
+def test_records_of_strangers_are_damaged_files_or_models(junk: object) -> None:
+    record, arrays = to_record(model_of("log"))
+    fields = record["surrogates"][0]
+    changed = [{**record, key: junk} for key in record.keys() - {"version"}]
+    changed += [{**record, "surrogates": [{**fields, key: junk}]} for key in fields]
+    changed += [{**record, "prior": {**record["prior"], key: junk}} for key in record["prior"]]
+    for one in changed:
+        with suppress(DamagedFileError):
+            from_record(one, arrays)
+    for name in arrays:
+        for shape in ((0,), (3, 2), ()):
+            with suppress(DamagedFileError):
+                from_record(record, {**arrays, name: np.ones(shape)})

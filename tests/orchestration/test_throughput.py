@@ -23,6 +23,7 @@ from metatune.orchestration.group_commit import GroupCommit
 from metatune.orchestration.running import Resources, _FolderNames
 from metatune.orchestration.scheduler import StudyScheduler
 from metatune.orchestration.search import search
+from metatune.orchestration.snapshots import Snapshots
 from metatune.parameters import Value
 from metatune.trial import Suggestion, TrialState
 
@@ -150,7 +151,9 @@ def test_a_free_process_is_for_the_newest_trial_but_for_one_that_waited_long(
         for _ in range(3):
             coordinator.ask()
         running = {"a": 0, "b": 1, "c": 2}
-        scheduler: Any = StudyScheduler(coordinator, running, fs.LocalFileSystem())
+        scheduler: Any = StudyScheduler(
+            coordinator, running, Snapshots(fs.LocalFileSystem(), "runs")
+        )
         a, b, c = (Waiting(name) for name in running)
         for trial in (a, b, c):
             scheduler.on_trial_add(None, trial)
