@@ -8,10 +8,10 @@ had, in MiB; or with what was raised that is no error of metatune's.
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import traceback
 import warnings
+from pathlib import Path
 
 from metatune.errors import ExperienceWarning, MetatuneError
 from metatune.experience.store import ExperienceStore
@@ -36,7 +36,9 @@ def look(folder: str) -> dict[str, object]:
     except MetatuneError as error:
         answer["error"] = str(error)
         answer["damaged"] = [damage.path for damage in store.verify()]
-    answer["peak"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    # Not `getrusage`, in which a process begins with the peak of the one that started it.
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    answer["peak"] = int(status.partition("VmHWM:")[2].split()[0]) / 1024
     return answer
 
 
