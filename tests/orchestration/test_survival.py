@@ -147,14 +147,14 @@ def test_a_search_ends_where_the_store_stays_away_and_goes_on_later(
 ) -> None:
     store = f"{s3_uri.rpartition(':')[0]}:{flaky.port}"
     given = [*options(tmp_path, 12, 0.2), "--store", store]
-    search = Search(given, **{VARIABLE: "3"})
+    search = Search(given, **{VARIABLE: "10"})
     search.await_ended(store, 2)
     before = ended(store)
     flaky.is_down = True
     assert search.wait() == 1
     flaky.is_down = False
     waits, line = search.said()
-    assert "waiting up to 3 s" in waits
+    assert "waiting up to 10 s" in waits
     assert "give the same command again when it does, and nothing recorded is lost" in line
     assert Search(given).wait() == 0
     after = ended(store)
