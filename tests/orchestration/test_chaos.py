@@ -72,7 +72,7 @@ def wreak(
     starts = check_starts(log, check(store, count))
     print(f"{count} trials, kills {dict(chaos.counts)}, {wall:.0f} s, starts {dict(starts)}")
     assert chaos.counts.total() == kills
-    assert starts["resumed"] > 0
+    assert starts["resumed"] > 0 or kills < 20  # of few kills all may hit trials without one
 
 
 @pytest.mark.timeout(600)

@@ -135,7 +135,7 @@ def test_killed_again_and_again_no_trial_is_lost_or_repeated(
     end = time.monotonic() + 20
     while any(ray_processes(pid) for pid in drivers) and time.monotonic() < end:
         time.sleep(0.2)
-    assert [ray_processes(pid) for pid in drivers] == [[]] * 5
+    assert [ray_processes(pid) for pid in drivers] == [[]] * kills
     if concurrency == 1:
         Driver(tmp_path / "undisturbed", space, 1, CLASS).wait()
         assert outcomes(store) == outcomes(tmp_path / "undisturbed")
