@@ -63,6 +63,7 @@ class Coordinator:
         self._again = deque(t.number for t in self.trials if not t.state.finished)
         self._done: set[int] = set()
         self._broken: Exception | None = None
+        self._spent: str | None = None
         ended = [t.finished_index for t in self.trials if t.finished_index is not None]
         self._finished, self._next_index = len(ended), max(ended, default=-1) + 1
 
@@ -254,9 +255,11 @@ class Coordinator:
 
     def spent(self) -> str | None:
         """Which budget of seconds is spent, "time budget" or "cost budget"; None if neither is."""
-        if time.monotonic() >= self._deadline:
-            return "time budget"
-        return "cost budget" if self.cost >= self.cost_budget else None
+        if self._spent is None and time.monotonic() >= self._deadline:
+            self._spent = "time budget"
+        if self._spent is None and self.cost >= self.cost_budget:
+            self._spent = "cost budget"  # for good, also when a trial then has to start again
+        return self._spent
 
     def flush(self) -> None:
         """Return when everything that happened is durable."""

@@ -127,7 +127,8 @@ class Service:
     ) -> None:
         self._close()
         self._thread.join(_JOIN_SECONDS)
-        ray.kill(self.mailbox)
+        if ray.is_initialized():
+            ray.kill(self.mailbox)
         if self._failure is not None and kind is None:
             raise self._failure
 
@@ -152,6 +153,8 @@ class Service:
             self._close()
 
     def _close(self) -> None:
+        if not ray.is_initialized():  # the cluster is gone, and a call would start another
+            return
         # Where it is dead no worker waits for it, and where it does not answer it is killed next.
         with suppress(RayActorError, GetTimeoutError):
             ray.get(self.mailbox.close.remote(), timeout=_JOIN_SECONDS)

@@ -37,6 +37,7 @@ class Populations:
         self._grouping = Grouping(study.space, size, study.trials, coordinator.trials)
         self._epochs = epochs
         self._attempts: dict[str, int] = {}  # of the populations that have a worker
+        self._begun = 0
         self._given_up: set[str] = set()
         self._endings: dict[int, Ending] = {}  # of members whose end is not recorded yet
         self._is_closed = threading.Event()
@@ -73,13 +74,14 @@ class Populations:
         for name in list(self._attempts):
             self.leave(name)
 
-    def members(self, name: str) -> list[int]:
-        """The numbers of the trials in population `name`."""
-        return list(self._grouping[name].members)
+    def await_store(self, name: str) -> None:
+        """Return when the store takes something again."""
+        with self._lock:
+            self.coordinator.annotate(self._grouping[name].members[0])
 
     def place(self, name: str) -> tuple[object, ...]:
         """How far population `name` is: what a new worker for it goes on from."""
-        trials = [self.coordinator.trials[number] for number in self.members(name)]
+        trials = [self.coordinator.trials[number] for number in self._grouping[name].members]
         return tuple((t.state, t.checkpoint.step if t.checkpoint else 0) for t in trials)
 
     def give_up(self, name: str, error: str) -> None:
@@ -114,7 +116,8 @@ class Populations:
 
     def _begin(self, name: str) -> tuple[int, dict[str, Any]]:
         """A worker starts, again perhaps; its attempt, and what was measured before."""
-        self._attempts[name] += 1
+        self._begun += 1  # never the same again: of an earlier worker nothing more is heard
+        self._attempts[name] = self._begun
         group = self._grouping[name]
         self._rewind(group)
         known = [self.coordinator.trials[number].training for number in group.members]

@@ -59,18 +59,18 @@ class _Recorder(Callback):
         """Raise what makes it impossible to go on."""
         self._coordinator.check()
 
-    def _await_store(self, number: int, trial: TuneTrial, error: str) -> None:
-        """Go on once the store takes something again; give up where it is full."""
-        if is_full(error):
-            problem = error.splitlines()[-1]
-            self._coordinator.give_up(
-                StoreError(
-                    f"{trial.storage.trial_fs_path}: the checkpoint of trial {number} cannot be "
-                    f"written: {problem}; free some space there and give the same command again"
-                )
+    def _gives_up(self, what: str, trial: TuneTrial, error: str) -> bool:
+        """Whether the store is full, with which the search ends."""
+        if not is_full(error):
+            return False
+        problem = error.splitlines()[-1]
+        self._coordinator.give_up(
+            StoreError(
+                f"{trial.storage.trial_fs_path}: the checkpoint of {what} cannot be written: "
+                f"{problem}; free some space there and give the same command again"
             )
-        else:
-            self._coordinator.annotate(number)
+        )
+        return True
 
 
 class TrialRecorder(_Recorder):
@@ -133,8 +133,8 @@ class TrialRecorder(_Recorder):
             else:
                 self._coordinator.fail(number, error)
             return
-        if cause is Cause.STORE:
-            self._await_store(number, trial, error)
+        if cause is Cause.STORE and not self._gives_up(f"trial {number}", trial, error):
+            self._coordinator.annotate(number)  # when the store takes something again
         place = ours.checkpoint.step if ours.checkpoint else None
         often = None
         if cause is not Cause.NOT_RESET:
@@ -165,8 +165,8 @@ class PopulationRecorder(_Recorder):
         """The worker was lost or broke down; another goes on, unless that happens too often."""
         name, error = self._running[trial.trial_id], error_of(trial)
         cause = cause_of(error)
-        if cause is Cause.STORE:
-            self._await_store(self._populations.members(name)[0], trial, error)
+        if cause is Cause.STORE and not self._gives_up(f"population {name}", trial, error):
+            self._populations.await_store(name)
         often = None
         if cause is not Cause.NOT_RESET:
             often = self._setbacks.too_many(name, self._populations.place(name), cause)

@@ -41,6 +41,8 @@ _QUIET = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     # Ray's own snapshots are never read: the store is what a search resumes from.
     "TUNE_GLOBAL_CHECKPOINT_S": str(10**9),
+    # Else Ray Tune goes on by itself with a trial whose node was taken back, unnoticed by us.
+    "RAY_TRAIN_COUNT_PREEMPTION_AS_FAILURE": "1",
 }
 
 

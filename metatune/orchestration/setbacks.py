@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Hashable
 from enum import StrEnum
 
+from metatune.orchestration.reasons import raised
 from metatune.orchestration.reuse import NOT_RESET
 
 
@@ -33,6 +34,10 @@ _DIED = re.compile(
     r"The actor (died unexpectedly|experienced an error|\S+ is unavailable)"
     r"|Failed to set up runtime environment"
 )
+# How the trainable raises what became of a worker of its own.
+_WORKER_DIED = re.compile(
+    r"ray\.exceptions\.(ActorDied|RayActor|NodeDied|WorkerCrashed|ActorUnavailable)Error\b"
+)
 _NODE = re.compile(r"its node has died")
 # The parts of Ray that keep checkpoints, and our own that keep those of populations.
 _STORAGE = re.compile(r"/ray/train/_internal/storage\.py\"|^metatune\.errors\.StoreError:", re.M)
@@ -43,7 +48,7 @@ def cause_of(error: str) -> Cause:
     """Why one of Ray's trials ended, from the text that Ray keeps of its error."""
     if NOT_RESET in error:
         return Cause.NOT_RESET
-    if _DIED.match(error):
+    if _DIED.match(error) or _WORKER_DIED.match(raised(error)):
         return Cause.NODE if _NODE.search(error) else Cause.PROCESS
     return Cause.STORE if _STORAGE.search(error) else Cause.TRAINABLE
 

@@ -39,6 +39,8 @@ class Snapshots:
     def write(self, save: Callable[[str], None]) -> str:
         """The path of a new snapshot, of what `save` puts into the local folder it is given."""
         path = f"{self.folder}/{uuid4().hex}"
+        if not self._is_inside(path):
+            raise StoreError(f"{self.folder}: is not a folder of this store's runs")
         if self._is_local:
             with _errors("written", path):
                 save(path)

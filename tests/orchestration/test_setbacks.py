@@ -35,6 +35,11 @@ STORAGE = '"/x/ray/train/_internal/storage.py", line 118, in _pyarrow_fs_copy_fi
         ("Failed to set up runtime environment.\nno room", Cause.PROCESS),
         (RAISED + '"/my.py", line 1, in fit\nValueError: ' + DIED, Cause.TRAINABLE),
         ("The actor died because of an error raised in its creation task, ray", Cause.TRAINABLE),
+        (
+            RAISED + '"/my.py", line 1, in fit\n    ray.get(worker.go.remote())\n'
+            "ray.exceptions.ActorDiedError: its node has died",
+            Cause.NODE,
+        ),
         (RAISED + STORAGE + "OSError: AWS Error NETWORK_CONNECTION", Cause.STORE),
         (RAISED + '"/s.py", line 1\nmetatune.errors.StoreError: away', Cause.STORE),
     ],
