@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from metatune.experience.limits import MOST_FOOTER_BYTES, MOST_GROUP_ROWS
+from metatune.experience.limits import MOST_FOOTER_BYTES, MOST_GROUP_BYTES, MOST_GROUP_ROWS
 from metatune.experience.records import LEAVES
 
 _MAGIC = b"PAR1"
@@ -95,8 +95,8 @@ def _chunk(fields: dict[int, Any], leaf: str, rows: int, size: int) -> Chunk:
         start = first  # of the dictionary, which stands before the values
     if not (isinstance(values, int) and isinstance(length, int) and isinstance(start, int)):
         raise ValueError(f"its {leaf} has no place")
-    if start < 0 or not 0 <= length <= size - start:
-        raise ValueError(f"its {leaf} reaches beyond the file")
+    if start < 0 or not 0 <= length <= min(size - start, MOST_GROUP_BYTES):
+        raise ValueError(f"its {leaf} reaches beyond the file, or is too large")
     if values < rows or (values > rows and not LEAVES[leaf]):
         raise ValueError(f"its {leaf} has {values} values in {rows} rows")
     said = meta.get(12)

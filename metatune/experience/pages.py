@@ -21,6 +21,8 @@ _ENCODING = {_DATA_V2: 4}
 # In these a page has no more values than it has bits, or refers to a dictionary.
 _PLAIN, _PLAIN_DICTIONARY, _RLE, _RLE_DICTIONARY = 0, 2, 3, 8
 _BY_DICTIONARY = (_PLAIN_DICTIONARY, _RLE_DICTIONARY)
+# A header has statistics of some kB at most.
+_MOST_HEADER_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,8 @@ def extent_of(chunk: bytes, values: int) -> Extent:
     """
     at = found = looked_up = plain = dictionary = largest = 0
     while found < values:
-        header, at = read_struct(chunk, at)
+        header, length = read_struct(chunk[at : at + _MOST_HEADER_BYTES], 0)
+        at += length
         kind, size, packed, count, encoding = _page(header)
         if packed > len(chunk) - at:
             raise ValueError("a page reaches beyond its column")

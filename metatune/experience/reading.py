@@ -124,17 +124,21 @@ def check_trial_file(
 
 
 def read_rows(
-    files: Files, list_entries: Callable[[], list[Entry]], columns: Sequence[str], stacklevel: int
+    files: Files,
+    list_entries: Callable[[], list[Entry]],
+    columns: Sequence[str],
+    others: int,
+    stacklevel: int,
 ) -> pa.Table:
     """The rows that `find_rows` finds and that hold: of every trial the last revision.
 
     Damaged files are left out with one ExperienceWarning. Raises SchemaVersionError if every file
-    was written by a newer metatune.
+    was written by a newer metatune, and there are no `others` that need not be read.
     """
     found = checked_if_damaged(
         lambda check: find_rows(files, list_entries, columns, check_each=check)
     )
-    warn_of(found.errors, found.count, stacklevel + 1)
+    warn_of(found.errors, found.count + others, stacklevel + 1)
     return holding(found.rows)
 
 

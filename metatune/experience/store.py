@@ -257,13 +257,15 @@ class ExperienceStore:
             related = [s for s in self.studies() if _overlap(space, s.space, aliases)]
             folders = {self.path(*trial_folder(study)) for study in related}
             names = {study.name for study in related}
-        entries = [e for e in self._files.entries("trials") if not folders or e.folder in folders]
+        entries = self._files.entries("trials")
+        entries = [e for e in entries if folders is None or e.folder in folders]
         known = indexed(read_index(self._files), entries, self._files)
         rest = {entry.folder for entry in entries if entry.folder not in known}
         rows = read_rows(
             self._files,
             lambda: [e for e in self._files.entries("trials") if e.folder in rest] if rest else [],
             (*KEYS, "finished_index"),
+            others=len(known),
             stacklevel=3,
         )
         counts = {study: n for of_folder in known.values() for study, n in of_folder.items()}

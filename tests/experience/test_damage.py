@@ -193,6 +193,18 @@ def test_a_newer_schema_is_refused_by_name(store: ExperienceStore) -> None:
             read()
 
 
+def test_a_newer_file_does_not_stop_the_use_of_what_the_index_knows(store: ExperienceStore) -> None:
+    store.compact(grace_seconds=0)
+    before = store.cutoff()
+    assert before
+    path = newer_trial_file(store, b"7")
+    folder = f"{path.rpartition('/')[0]}0"  # of a task and space of its own
+    store.filesystem.create_dir(folder)
+    store.filesystem.move(path, f"{folder}/{path.rpartition('/')[2]}")
+    with pytest.warns(ExperienceWarning, match="1 of 2 files left out"):
+        assert store.cutoff() == before
+
+
 @pytest.mark.parametrize("version", [b"", b"0", b"one"])
 def test_a_version_that_never_was_is_damage(version: bytes, tmp_path: Path) -> None:
     store = ExperienceStore(tmp_path)
