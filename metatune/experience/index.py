@@ -8,7 +8,7 @@ does not say is read, and without it everything is.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from itertools import groupby
 
 import pyarrow as pa
@@ -65,10 +65,9 @@ def indexed(index: Index, entries: Iterable[Entry], files: Files) -> dict[str, d
     return known
 
 
-def finished(rows: pa.Table, studies: Collection[str] | None = None) -> dict[str, int]:
+def finished(rows: pa.Table) -> dict[str, int]:
     """How many finished trials each study has among rows that hold, by their `finished_index`;
     studies with none are left out."""
     rows = rows.filter(pc.is_valid(rows["finished_index"]))
     last = rows.group_by("study").aggregate([("finished_index", "max")]).to_pylist()
-    counts = {row["study"]: row["finished_index_max"] + 1 for row in last}
-    return {name: counts[name] for name in counts if studies is None or name in studies}
+    return {row["study"]: row["finished_index_max"] + 1 for row in last}
