@@ -19,6 +19,7 @@ from metatune.errors import ConfigurationError
 from metatune.networks import checkpoints
 from metatune.networks.checkpoints import Tensors, under
 from metatune.networks.dataset import Dataset
+from metatune.networks.learned import NOTHING, Learned
 from metatune.networks.program import BUFFER, WEIGHTS, Program
 from metatune.networks.stacked_training import StackedTraining
 from metatune.networks.training import Scores, Training, epoch_scores, threads_of_torch
@@ -91,10 +92,11 @@ class Population:
         device: str = "cpu",
         at_once: int | None = None,
         compiled: bool = False,
+        learned: Learned = NOTHING,
     ) -> None:
         self.dataset, self.epochs, self.threads, self.dtype = dataset, epochs, threads, dtype
         self.at_once, self.compiled = at_once, compiled
-        self._device = torch.device(device)
+        self._device, self._learned = torch.device(device), learned
         self._trainings: dict[int, Training] = {}
         self._stacked: StackedTraining
         self._state: Tensors = {}
@@ -272,7 +274,13 @@ class Population:
                         f"as of the other members of its population"
                     )
         return Training(
-            member.config, self.dataset, member.seed, self.epochs, self.threads, self.dtype
+            member.config,
+            self.dataset,
+            member.seed,
+            self.epochs,
+            self.threads,
+            self.dtype,
+            self._learned,
         )
 
     def _fresh(self, training: Training) -> Tensors:

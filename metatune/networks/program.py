@@ -26,8 +26,8 @@ WEIGHTS, UPDATES, BUFFER, STATE = "weights", "updates", "buffer", "state"
 class Batch:
     """What K networks take a step on: inputs and targets [K, batch, ...] and what belongs to it.
 
-    `parameters` [K] are the losses', `rates` [K, 1] the learning rates; `uniforms` are what dropout
-    looks at, by the names of `Program.sites`, empty where nothing is dropped.
+    `parameters` [K, m] are the losses', `rates` [K, 1] the learning rates; `uniforms` are what
+    dropout looks at, by the names of `Program.sites`, empty where nothing is dropped.
     """
 
     inputs: torch.Tensor
@@ -173,9 +173,9 @@ class Program:
         buffers: Mapping[str, torch.Tensor],
         inputs: torch.Tensor,
         targets: torch.Tensor,
-        parameter: torch.Tensor,
+        parameters: torch.Tensor,
     ) -> torch.Tensor:
-        return self._loss(self._outputs(weights, buffers, inputs), targets, parameter)
+        return self._loss(self._outputs(weights, buffers, inputs), targets, parameters)
 
 
 def _first(tensors: Mapping[str, torch.Tensor]) -> Tensors:

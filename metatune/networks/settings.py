@@ -1,4 +1,4 @@
-"""Reading a configuration: every name must be there, fit, and be used."""
+"""Reading a configuration: every name must fit and be used, and be there if it has no default."""
 
 from __future__ import annotations
 
@@ -31,8 +31,19 @@ class Settings:
         self._read.add(name)
         return self._config[name]
 
-    def number(self, name: str, low: float = -math.inf, high: float = math.inf) -> float:
-        """The number `name`, finite and in [low, high]."""
+    def __contains__(self, name: str) -> bool:
+        return name in self._config
+
+    def number(
+        self,
+        name: str,
+        low: float = -math.inf,
+        high: float = math.inf,
+        default: float | None = None,
+    ) -> float:
+        """The number `name`, finite and in [low, high]; `default`, if any, where it is absent."""
+        if default is not None and name not in self:
+            return default
         value = self[name]
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise self.error(name, "a number")
@@ -40,22 +51,28 @@ class Settings:
             raise self.error(name, f"a finite number in [{low:g}, {high:g}]")
         return float(value)
 
-    def whole(self, name: str, low: int = 1) -> int:
-        """The whole number `name`, at least `low`."""
+    def whole(self, name: str, low: int = 1, default: int | None = None) -> int:
+        """The whole number `name`, at least `low`; `default`, if any, where it is absent."""
+        if default is not None and name not in self:
+            return default
         value = self[name]
         if isinstance(value, bool) or not isinstance(value, int) or value < low:
             raise self.error(name, f"a whole number of at least {low}")
         return value
 
-    def flag(self, name: str) -> bool:
-        """The truth value `name`."""
+    def flag(self, name: str, default: bool | None = None) -> bool:
+        """The truth value `name`; `default`, if any, where it is absent."""
+        if default is not None and name not in self:
+            return default
         value = self[name]
         if not isinstance(value, bool):
             raise self.error(name, "true or false")
         return value
 
-    def choice(self, name: str, choices: Collection[str]) -> str:
-        """The word `name`, one of `choices`."""
+    def choice(self, name: str, choices: Collection[str], default: str | None = None) -> str:
+        """The word `name`, one of `choices`; `default`, if any, where it is absent."""
+        if default is not None and name not in self:
+            return default
         value = self[name]
         if not isinstance(value, str) or value not in choices:
             raise self.error(name, f"one of {list(choices)}")

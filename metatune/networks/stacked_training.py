@@ -38,7 +38,7 @@ class StackedTraining:
         if len(trainings) == 1 and self._device.type == "cpu":
             return self._train_alone(state, trainings[0], batches)
         update = self._update(state[WEIGHTS], trainings)
-        parameters = self._tensor([t.loss.parameter for t in trainings])
+        parameters = self._tensor([t.loss.parameters for t in trainings])
         rates = self._tensor(
             [[[t.learning_rate_at(t.epoch, i)] for t in trainings] for i in range(batches)]
         )

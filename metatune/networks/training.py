@@ -23,6 +23,7 @@ from metatune.networks.checkpoints import Tensors, prefixed, under
 from metatune.networks.dataset import Dataset
 from metatune.networks.initializers import initialize
 from metatune.networks.layers import Dropout
+from metatune.networks.learned import NOTHING, Learned
 from metatune.networks.losses import loss
 from metatune.networks.metrics import Array
 from metatune.networks.schedules import schedule
@@ -45,7 +46,7 @@ class Training:
     and no other; ConfigurationError names what does not fit. `epochs` is what the schedule spans.
     `batch_size` is the most rows of a batch: an epoch is made of the fewest equal batches that
     allows, and the few rows left over change with each epoch. `threads` is how many threads torch
-    uses meanwhile.
+    uses meanwhile, `learned` what `config` may name beside the built-in choices.
     """
 
     def __init__(
@@ -56,9 +57,10 @@ class Training:
         epochs: int = 20,
         threads: int = 1,
         dtype: torch.dtype = torch.float32,
+        learned: Learned = NOTHING,
     ) -> None:
         self.config, self.dataset, self.seed = dict(config), dataset, seed
-        self.epochs, self.threads, self.dtype = epochs, threads, dtype
+        self.epochs, self.threads, self.dtype, self.learned = epochs, threads, dtype, learned
         settings = Settings(config)
         rows = len(dataset.train)
         self.batches = math.ceil(rows / settings.whole("batch_size"))
