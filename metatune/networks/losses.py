@@ -7,14 +7,27 @@ from dataclasses import dataclass
 
 import torch
 
+from metatune.networks.dataset import Dataset
+from metatune.networks.learned import NOTHING, Learned
 from metatune.networks.settings import Settings
 from metatune.networks.tables import Kind
 
 Parameters = Sequence[float] | torch.Tensor
+LossFunction = Callable[[torch.Tensor, torch.Tensor, Parameters], torch.Tensor]
 
 _LOSSES: dict[Kind, tuple[str, ...]] = {
-    "classification": ("cross_entropy",),
+    "classification": ("cross_entropy", "focal", "parametric"),
     "regression": ("mse", "huber"),
+}
+# Coefficients of the parametric loss: the least and the largest value, and the one that leaves
+# cross-entropy as it is.
+COEFFICIENTS: dict[str, tuple[float, float, float]] = {
+    "label_smoothing": (0.0, 1.0, 0.0),
+    "focal_gamma": (0.0, 10.0, 0.0),
+    "temperature": (0.1, 10.0, 1.0),
+    "poly_1": (-1.0, 10.0, 0.0),
+    "poly_2": (-1.0, 10.0, 0.0),
+    "class_weighting": (0.0, 1.0, 0.0),
 }
 
 
@@ -25,7 +38,7 @@ class Loss:
     `function` takes the loss's parameters as a third argument, numbers or a tensor of as many.
     """
 
-    function: Callable[[torch.Tensor, torch.Tensor, Parameters], torch.Tensor]
+    function: LossFunction
     parameters: tuple[float, ...] = ()
 
     def __call__(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -38,19 +51,28 @@ def losses_for(kind: Kind) -> tuple[str, ...]:
     return _LOSSES[kind]
 
 
-def loss(settings: Settings, kind: Kind) -> Loss:
-    """The loss that `settings` name.
+def loss(settings: Settings, dataset: Dataset, learned: Learned = NOTHING) -> Loss:
+    """The loss that `settings` name, one of those learned among them, for a data set.
 
-    Raises ConfigurationError if it does not fit `kind`.
+    Raises ConfigurationError if it does not fit the kind of the data.
     """
-    name = settings.choice("loss", [name for names in _LOSSES.values() for name in names])
-    if name not in losses_for(kind):
-        raise settings.error("loss", f"one of {list(losses_for(kind))} for a {kind} task")
+    built_in = [name for names in _LOSSES.values() for name in names]
+    name = settings.choice("loss", [*built_in, *learned.losses])
+    fitting = losses_for(dataset.kind)
+    if name in learned.losses and dataset.kind == "classification":
+        values = learned.losses[name]
+        return Loss(parametric(dataset), tuple(values[name] for name in COEFFICIENTS))
+    if name not in fitting:
+        raise settings.error("loss", f"one of {list(fitting)} for a {dataset.kind} task")
     if name == "cross_entropy":
         return Loss(cross_entropy, (settings.number("label_smoothing", 0.0, 1.0),))
     if name == "huber":
         return Loss(huber, (settings.number("huber_delta", 1e-6),))
-    return Loss(mse)
+    if name == "mse":
+        return Loss(mse)
+    if name == "focal":
+        settings["focal_gamma"]  # which has no default here
+    return Loss(parametric(dataset), tuple(settings.number(k, *v) for k, v in COEFFICIENTS.items()))
 
 
 def cross_entropy(
@@ -63,6 +85,38 @@ def cross_entropy(
     normalizer = torch.logsumexp(logits, 1).mean()
     right = logits.gather(1, classes[:, None]).mean()
     return normalizer - ((1.0 - smoothing) * right + smoothing * logits.mean())
+
+
+def parametric(dataset: Dataset) -> LossFunction:
+    """A family of losses around cross-entropy, with the parameters `COEFFICIENTS` in that order.
+
+    With p the softmax of logits / `temperature` at the right class, and s the cross-entropy with
+    `label_smoothing`, a row costs (1 - p)^`focal_gamma` s (Lin et al. 2017, eq. 4) +
+    `poly_1` (1 - p) + `poly_2` (1 - p)² (Leng et al. 2022, eq. 3). Rows of a class that makes up
+    the share q of the training rows weigh q^-`class_weighting`, scaled to a mean of 1.
+    """
+    counts = torch.bincount(dataset.train.targets, minlength=dataset.outputs)
+    shares = counts.clamp(min=1) / len(dataset.train)
+
+    def function(
+        logits: torch.Tensor, classes: torch.Tensor, parameters: Parameters
+    ) -> torch.Tensor:
+        smoothing, gamma, temperature, first, second, weighting = (
+            parameters[index] for index in range(len(COEFFICIENTS))
+        )
+        logits = logits / temperature
+        normalizer = torch.logsumexp(logits, 1)
+        right = logits.gather(1, classes[:, None])[:, 0]
+        cost = normalizer - ((1.0 - smoothing) * right + smoothing * logits.mean(1))
+        # 1 - p, kept from 0, where the slope of a power below 1 is infinite.
+        wrong = (-torch.expm1(right - normalizer)).clamp(min=1e-6)
+        cost = wrong**gamma * cost + first * wrong + second * wrong**2
+        known = shares.to(logits)
+        weights = known**-weighting
+        weights = weights / (known * weights).sum()
+        return (weights[classes] * cost).mean()
+
+    return function
 
 
 def mse(outputs: torch.Tensor, targets: torch.Tensor, _: Parameters = ()) -> torch.Tensor:

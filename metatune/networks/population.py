@@ -20,7 +20,9 @@ from metatune.networks import checkpoints
 from metatune.networks.checkpoints import Tensors, under
 from metatune.networks.dataset import Dataset
 from metatune.networks.learned import NOTHING, Learned
+from metatune.networks.losses import COEFFICIENTS
 from metatune.networks.program import BUFFER, WEIGHTS, Program
+from metatune.networks.schedules import POINTS
 from metatune.networks.stacked_training import StackedTraining
 from metatune.networks.training import Scores, Training, epoch_scores, threads_of_torch
 from metatune.parameters import Value
@@ -48,10 +50,12 @@ PER_MEMBER = frozenset(
         "step_count",
         "final_fraction",
         "warmup_fraction",
+        "peak_fraction",
+        *POINTS,
         "dropout",
         "initializer",
         "initializer_gain",
-        "label_smoothing",
+        *COEFFICIENTS,
         "huber_delta",
     }
 )
