@@ -72,14 +72,16 @@ def run(cell: Cell, data: Path) -> Run:
     start = time.process_time()
     optimizer = method.make(posed.past, posed.space, posed.candidates, seed)
     made = time.process_time() - start
-    regrets, cpu = _searched(posed, optimizer, seed, trials)
+    regrets, cpu = searched(posed, optimizer, seed, trials)
     cpu[0] += made
     return Run(regrets, cpu, method.version)
 
 
-def _searched(
+def searched(
     posed: Problem, optimizer: MetaOptimizer, seed: int, count: int
 ) -> tuple[list[float], list[float]]:
+    """Regret of the best of the first 1, 2, ... `count` trials, and CPU seconds of each
+    suggestion."""
     study = Study(f"benchmark-{posed.task.name}-{seed}", posed.task, posed.space, seed)
     trials: list[Trial] = []
     tried: set[int] = set()

@@ -23,11 +23,11 @@ class Features:
     A number or ordered choice is one column: its place in [0, 1], going on outside for values
     beyond the range. An unordered choice has a column each, and two different choices lie at
     distance 1. Parameters that are inactive, missing or not understood
-    stand in the middle, and as unordered choices at none of them.
+    stand at `absent`, by default in the middle, and as unordered choices at none of them.
     """
 
-    def __init__(self, space: SearchSpace) -> None:
-        self._space = space
+    def __init__(self, space: SearchSpace, absent: float = _ABSENT) -> None:
+        self._space, self._absent = space, absent
         self._columns: dict[str, list[int]] = {}
         count = 0
         for name, parameter in space.parameters.items():
@@ -42,7 +42,7 @@ class Features:
 
     def of(self, configs: Sequence[Mapping[str, Value]]) -> Vectors:
         """The vectors [n, columns] of n configurations."""
-        table = np.full((len(configs), self.count), _ABSENT)
+        table = np.full((len(configs), self.count), self._absent)
         for name, parameter in self._space.parameters.items():
             columns = self._columns[name]
             if _choices(parameter):

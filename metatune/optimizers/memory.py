@@ -22,6 +22,10 @@ class Memory(Protocol):
         """Every past task whose space shares a parameter, with all its finished trials."""
         ...
 
+    def sample(self) -> Sequence[PastTask]:
+        """The same, as many of them and of their trials as a model is fitted to."""
+        ...
+
     def model(self) -> TransferModel | None:
         """The model fitted to the past tasks; None where no past task is related to the space."""
         ...

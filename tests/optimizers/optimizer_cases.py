@@ -14,10 +14,16 @@ import numpy as np
 from metatune.experience.past import PastTask
 from metatune.optimizers.auto import ByCost, auto
 from metatune.optimizers.cma_es import CMAES
+from metatune.optimizers.meta_random import MetaRandomSearch
 from metatune.optimizers.optimizer import MetaOptimizer
 from metatune.optimizers.optuna_samplers import GP, TPE
 from metatune.optimizers.portfolio import Portfolio
 from metatune.optimizers.random import RandomSearch
+from metatune.optimizers.surrogate_forest import ForestSurrogate
+from metatune.optimizers.surrogate_gp import GaussianProcessSurrogate
+from metatune.optimizers.surrogate_network import NetworkSurrogate
+from metatune.optimizers.surrogate_search import SurrogateSearch
+from metatune.optimizers.surrogate_svr import SupportVectorSurrogate
 from metatune.optimizers.transfer import Transfer
 from metatune.optimizers.transfer_model import TransferModel, fit
 from metatune.parameters import Categorical, Float, Integer, Parameter
@@ -39,6 +45,17 @@ OPTIMIZERS: Mapping[str, Callable[[SearchSpace], MetaOptimizer]] = {
     "by cost": lambda space: ByCost(GP(startup_trials=18), TPE(startup_trials=5)),
     "auto": lambda space: auto(GivenMemory(space, past_tasks(space))),
     "auto without past": lambda space: auto(GivenMemory(space, [])),
+    "meta-random": lambda space: MetaRandomSearch(),
+    "surrogate-gp": lambda space: SurrogateSearch(GaussianProcessSurrogate(), startup_trials=17),
+    "surrogate-forest": lambda space: SurrogateSearch(
+        ForestSurrogate(trees=4), past_tasks(space), startup_trials=16
+    ),
+    "surrogate-svr": lambda space: SurrogateSearch(
+        SupportVectorSurrogate(bags=3), startup_trials=17
+    ),
+    "surrogate-network": lambda space: SurrogateSearch(
+        NetworkSurrogate(members=2, steps=10), startup_trials=17
+    ),
 }
 
 SPACES: Mapping[str, SearchSpace] = {
@@ -93,6 +110,7 @@ SEEDLESS = {
     ("transfer", "one choice of two"),
     ("auto", "one choice of two"),
     ("transfer without past", "one choice of two"),
+    ("surrogate-forest", "one choice of two"),
 }
 
 _MODELS: dict[str, TransferModel | None] = {}
@@ -106,6 +124,10 @@ class GivenMemory:
     past: Sequence[PastTask]
 
     def past_tasks(self) -> Sequence[PastTask]:
+        """These."""
+        return self.past
+
+    def sample(self) -> Sequence[PastTask]:
         """These."""
         return self.past
 
