@@ -29,7 +29,7 @@ from metatune.experience.starter import (
     starter_sample,
     starter_store,
 )
-from metatune.networks.reading import BUILT_IN
+from metatune.networks.reading import SCIKIT_LEARN
 from metatune.optimizers.auto import ByCost
 from metatune.optimizers.past_surrogate import MOST_TRIALS
 from metatune.optimizers.transfer import Transfer
@@ -90,7 +90,7 @@ def main() -> None:
     """Print every cell, the medians and the harm."""
     options = arguments(__doc__)
     seeds = QUICK_SEEDS if options.quick else SEEDS
-    cases: list[Case] = [("mlp", source) for source in BUILT_IN]
+    cases: list[Case] = [("mlp", source) for source in SCIKIT_LEARN]
     if not options.quick:
         cases += [("mlp", source) for source in GENERATED]
         cases += [("cnn", "digits")]
@@ -122,7 +122,7 @@ def _rows(done: Mapping[Case, list[Cell]]) -> list[Row]:
 
 
 def _is_barred(space: str, source: str) -> bool:
-    return space == "mlp" and source in BUILT_IN
+    return space == "mlp" and source in SCIKIT_LEARN
 
 
 def _summary(name: str, of: list[Cell]) -> list[Row]:

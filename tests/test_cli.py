@@ -90,7 +90,8 @@ def hand_edited_files_are_refused(cli: Cli, good: Path) -> None:
         ("result", "value", "low", "must be a finite number"),
         ("result", "steps", -1, "must be a whole number from 1"),
         ("task", "metric", ["a"], "must be a string"),
-        ("task", "metric", "accuracy", "must be 'validation_loss'"),
+        ("task", "metric", "accuracy", "must be 'validation_accuracy'"),
+        ("task", "metric", "auc", "is measured by one of loss, accuracy"),
         ("task", "direction", "maximize", "must be 'minimize'"),
         ("configuration", "depth", "deep", "must be a whole number"),
     ]:
@@ -176,7 +177,7 @@ def test_what_is_no_trainable_is_refused(cli: Cli, trainable: str, said: str) ->
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--metric", "auc"], "--metric auc is for --trainable"),
+        (["--metric", "auc"], "metric 'auc' on iris: a classification is measured by one of"),
         (["--direction", "maximize"], "--direction maximize is for --trainable"),
         (["--measure", "best"], "--measure best is for --trainable"),
         (["--study", ""], "study = '' must"),

@@ -13,23 +13,32 @@ from hypothesis import strategies as st
 
 from metatune import Categorical, SearchSpace
 from metatune.errors import SpaceError
-from metatune.networks.architectures import IMAGE_NETWORKS
+from metatune.networks.architectures import networks_for
 from metatune.networks.data import Dataset, Split, load
 from metatune.networks.losses import losses_for
-from metatune.networks.reading import BUILT_IN
+from metatune.networks.reading import SCIKIT_LEARN
 from metatune.networks.training import Training
 from metatune.orchestration.problem import network_problem
 from metatune.space import shipped_spaces
 
 CASES = [
-    *((name, task) for name in ("mlp", "transformer") for task in BUILT_IN),
+    *((name, task) for name in ("mlp", "transformer") for task in SCIKIT_LEARN),
     *((name, "digits") for name in ("cnn", "resnet")),
+    *(("logistic", task) for task in ("digits", "breast_cancer")),
+    *((name, "digits_sequence") for name in ("signal", "transformer")),
+    ("text", "docstrings"),
 ]
+# What each shipped space is tried on.
+TASKS = {"text": "docstrings", "signal": "digits_sequence"}
 
 
 @cache
 def _dataset(task: str) -> Dataset:
-    return load(task)
+    whole = load(task)
+    if task not in TASKS.values():
+        return whole
+    train = Split(whole.train.inputs[:100], whole.train.targets[:100])
+    return replace(whole, train=train, validation=train)
 
 
 @cache
@@ -62,9 +71,11 @@ def test_every_configuration_trains_without_global_randomness(
 
 @pytest.mark.parametrize("name", sorted(shipped_spaces()))
 def test_every_choice_and_every_end_of_a_range_trains(name: str) -> None:
-    whole = _dataset("digits")
-    few = replace(whole, train=Split(whole.train.inputs[:100], whole.train.targets[:100]))
-    space = _space(name, "digits")
+    task = TASKS.get(name, "digits")
+    whole = _dataset(task)
+    rows = Split(whole.train.inputs[:100], whole.train.targets[:100])
+    few = replace(whole, train=rows, validation=rows)
+    space = _space(name, task)
     for index, parameter in enumerate(space.parameters.values()):
         steps = len(parameter.choices) if isinstance(parameter, Categorical) else 2
         for u in np.linspace(0.0, 1.0, steps):
@@ -77,12 +88,16 @@ def test_every_choice_and_every_end_of_a_range_trains(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(shipped_spaces()))
 def test_a_table_is_searched_by_the_networks_that_take_it(name: str) -> None:
-    assert network_problem(name, "digits").space.names == _space(name, "digits").names
-    if name in IMAGE_NETWORKS:
-        with pytest.raises(SpaceError, match=rf"choices = \['{name}'\]: none is for 'iris'"):
+    task = TASKS.get(name, "digits")
+    assert network_problem(name, task).space.names == _space(name, task).names
+    networks = SearchSpace.load(name).parameters["network"]
+    assert isinstance(networks, Categorical)
+    if not set(networks.choices) & set(networks_for((4,), "classification")):
+        with pytest.raises(SpaceError, match=r"choices = \['.*'\]: none is for 'iris'"):
             network_problem(name, "iris")
     else:
-        space = _space(name, "iris")
+        fitting = networks_for((4,), "classification")
+        space = _space(name, "iris").restrict("network", fitting)
         patch = space.parameters.get("patch")
         if isinstance(patch, Categorical):
             space = space.restrict("patch", patch.choices[:1])

@@ -74,7 +74,7 @@ def export(
     for path in filter(None, (output, weights)):
         check_place(path)
     kept = ExperienceStore(store)
-    found = _Found(*kept.whole(study))
+    found = _Found(*kept.whole(study), kept.uri)
     if form == "optuna":
         if output is not None:
             optuna_journal.check_replaceable(output)
@@ -98,6 +98,7 @@ def export(
 class _Found:
     study: Study
     trials: list[Trial]
+    store: str
 
     def best(self, top: int | None) -> list[Trial]:
         """The best complete trials, the earliest of equals first: `top`, or 5 if there are."""
@@ -179,13 +180,13 @@ def _exported(
     from metatune.export.python_script import to_script
     from metatune.export.weights import write_weights
 
-    study, chosen, of_seeds = found.study, candidates[0], None
+    study, store, chosen, of_seeds = found.study, found.store, candidates[0], None
     if seeds is not None:
-        chosen, of_seeds = _of_seeds(study, candidates, seeds)
+        chosen, of_seeds = _of_seeds(study, candidates, seeds, store)
     if form == "python" or seeds is not None or weights is not None:
         with printing.bar("training alone", chosen.step) as advance:
-            chosen = retraining.train_alone(study, chosen, advance)
-    document = documents.document(study, chosen, of_seeds)
+            chosen = retraining.train_alone(study, chosen, advance, store)
+    document = documents.document(study, chosen, of_seeds, store)
     if form == "python":
         text = to_script(document, study.space)
     else:
@@ -205,13 +206,15 @@ def _exported(
     return text, said
 
 
-def _of_seeds(study: Study, candidates: list[Trial], seeds: int) -> tuple[Trial, dict[str, Any]]:
+def _of_seeds(
+    study: Study, candidates: list[Trial], seeds: int, store: str
+) -> tuple[Trial, dict[str, Any]]:
     """The candidate chosen over seeds, and what a document says of the choice."""
     from metatune.export.seeds import choose
 
     epochs = seeds * sum(trial.step for trial in candidates)
     with printing.bar(f"{len(candidates)} candidates over {seeds} seeds", epochs) as advance:
-        choice = choose(study, candidates, seeds, advance)
+        choice = choose(study, candidates, seeds, advance, store)
     for rerun in choice.reruns:
         printing.ERR.print(
             f"trial {rerun.trial.number}: {study.task.metric} {rerun.trial.value:.6g} recorded, "

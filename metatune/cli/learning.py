@@ -9,6 +9,8 @@ import typer
 from rich.table import Column, Table
 
 from metatune.cli import printing
+from metatune.cli.learning_choices import learn_choices
+from metatune.cli.learning_initialization import learn_initialization
 from metatune.cli.options import DEFAULT_STORE, JsonOption, StoreOption
 from metatune.errors import InputError
 from metatune.experience.starter import is_starter, starter_part, starter_store
@@ -35,6 +37,30 @@ def learn(
             help="For built-in networks, also learn from the experience that comes along."
         ),
     ] = True,
+    loss: Annotated[
+        str | None,
+        typer.Option(
+            "--loss",
+            metavar="NAME",
+            help="Learn a loss across the tasks instead, to be a choice of `loss` of this name.",
+        ),
+    ] = None,
+    schedule: Annotated[
+        str | None,
+        typer.Option("--schedule", metavar="NAME", help="The same with a learning-rate schedule."),
+    ] = None,
+    initialization: Annotated[
+        str | None,
+        typer.Option(
+            "--initialization",
+            metavar="SPACE",
+            help='Learn initial weights for the networks of a space instead, to be "learned" among '
+            "the choices of `initializer`.",
+        ),
+    ] = None,
+    method: Annotated[
+        str, typer.Option(help="How --initialization learns: fomaml or reptile.")
+    ] = "fomaml",
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
 ) -> None:
@@ -50,8 +76,18 @@ def learn(
       metatune learn
 
       metatune learn --space mlp --no-check
+
+      metatune learn --loss ours --schedule ours
+
+      metatune learn --initialization mlp
     """
     kept = ExperienceStore(store)
+    if loss is not None or schedule is not None:
+        learn_choices(kept, {"loss": loss, "schedule": schedule}, as_json)
+    if initialization is not None:
+        learn_initialization(kept, initialization, method, check, as_json)
+    if not (loss is None and schedule is None and initialization is None):
+        return
     results = [
         found
         for one in _spaces(kept, space, starter)

@@ -50,6 +50,11 @@ class OptimizerName(StrEnum):
     CMAES = "cmaes"
     PORTFOLIO = "portfolio"
     TRANSFER = "transfer"
+    META_RANDOM = "meta-random"
+    SURROGATE_GP = "surrogate-gp"
+    SURROGATE_FOREST = "surrogate-forest"
+    SURROGATE_SVR = "surrogate-svr"
+    SURROGATE_NETWORK = "surrogate-network"
 
 
 class PrunerName(StrEnum):
@@ -62,14 +67,31 @@ class PrunerName(StrEnum):
 SpaceArgument = Annotated[
     str,
     typer.Argument(
-        help="Search space: a TOML file, or a shipped one: mlp, cnn, resnet, transformer."
+        help="Search space: a TOML file, or a shipped one: mlp, cnn, resnet, transformer, "
+        "logistic, text, signal."
     ),
 ]
 TaskOption = Annotated[
-    str, typer.Option("--task", help="Built-in data set, data file, or a name with --trainable.")
+    str,
+    typer.Option(
+        "--task",
+        help="Built-in data set (iris, wine, breast_cancer, digits, diabetes, linnerud, "
+        "digits_sequence, docstrings), data file (CSV, Parquet, NPZ), folder of CIFAR's binary "
+        "files, or a name with --trainable.",
+    ),
 ]
 TargetOption = Annotated[
     str | None, typer.Option("--target", help="Column or array to predict in a data file.")
+]
+MetricOption = Annotated[
+    str | None,
+    typer.Option(
+        "--metric",
+        help="What is measured, by default loss: a key of what a --trainable reports; for built-in "
+        "networks accuracy, precision, recall, f1, recall_at_precision:0.9, "
+        "precision_at_recall:0.8 (for another class than the second of two with :CLASS behind it) "
+        "or rmse.",
+    ),
 ]
 OptimizerOption = Annotated[OptimizerName, typer.Option("--optimizer", help="What proposes.")]
 StarterOption = Annotated[
@@ -90,9 +112,7 @@ def search(
     trainable: Annotated[
         str | None, typer.Option(help="Your own Ray Tune trainable, package.module:name.")
     ] = None,
-    metric: Annotated[
-        str | None, typer.Option(help="What a --trainable reports; by default loss.")
-    ] = None,
+    metric: MetricOption = None,
     direction: Annotated[
         Direction | None, typer.Option(help="Of the metric; by default minimize.")
     ] = None,
@@ -174,6 +194,7 @@ def search(
                 pruner=NoPruner() if pruner is PrunerName.NONE else None,
                 max_steps=max_steps,
                 target=target,
+                metric=None if trainable else metric,
                 resources=resources,
                 time_budget=time_budget,
                 cost_budget=cost_budget,
@@ -200,6 +221,7 @@ def suggest(
     task: TaskOption,
     count: Annotated[int, typer.Option(min=1, help="How many configurations.")] = 5,
     target: TargetOption = None,
+    metric: MetricOption = None,
     optimizer: OptimizerOption = OptimizerName.AUTO,
     starter: StarterOption = True,
     seed: SeedOption = 0,
@@ -217,6 +239,7 @@ def suggest(
         seed=seed,
         optimizer=_optimizer(optimizer),
         target=target,
+        metric=metric,
         starter=starter,
     )
     if as_json:
@@ -246,10 +269,12 @@ def _task(name: str, trainable: str | None, measured: dict[str, Any]) -> Task | 
     given = {key: value for key, value in measured.items() if value is not None}
     if trainable is not None:
         return Task(name, **given)
-    for key, value in given.items():
+    for key in given:
+        if key == "metric":
+            continue
         raise InputError(
-            f"--{key} {value} is for --trainable; the built-in networks minimize their best "
-            f"validation_loss"
+            f"--{key} {given[key]} is for --trainable; built-in networks are measured by the best "
+            f"of --metric, which says its direction"
         )
     return name
 
@@ -257,9 +282,15 @@ def _task(name: str, trainable: str | None, measured: dict[str, Any]) -> Task | 
 def _optimizer(name: OptimizerName) -> Any:
     from metatune.optimizers.auto import auto, transfer
     from metatune.optimizers.cma_es import CMAES
+    from metatune.optimizers.meta_random import MetaRandomSearch
     from metatune.optimizers.optuna_samplers import GP, TPE
     from metatune.optimizers.portfolio import Portfolio
     from metatune.optimizers.random import RandomSearch
+    from metatune.optimizers.surrogate_forest import ForestSurrogate
+    from metatune.optimizers.surrogate_gp import GaussianProcessSurrogate
+    from metatune.optimizers.surrogate_network import NetworkSurrogate
+    from metatune.optimizers.surrogate_search import searching_with
+    from metatune.optimizers.surrogate_svr import SupportVectorSurrogate
 
     makers: dict[OptimizerName, Any] = {
         OptimizerName.AUTO: auto,
@@ -269,6 +300,11 @@ def _optimizer(name: OptimizerName) -> Any:
         OptimizerName.CMAES: CMAES(),
         OptimizerName.TRANSFER: transfer,
         OptimizerName.PORTFOLIO: lambda memory: Portfolio(memory.past_tasks()),
+        OptimizerName.META_RANDOM: MetaRandomSearch(),
+        OptimizerName.SURROGATE_GP: searching_with(GaussianProcessSurrogate()),
+        OptimizerName.SURROGATE_FOREST: searching_with(ForestSurrogate()),
+        OptimizerName.SURROGATE_SVR: searching_with(SupportVectorSurrogate()),
+        OptimizerName.SURROGATE_NETWORK: searching_with(NetworkSurrogate()),
     }
     return makers[name]
 

@@ -13,6 +13,8 @@ import tomli_w
 import yaml
 
 from metatune.errors import ConfigurationError, InputError
+from metatune.orchestration.known_refinement import PROPOSED, REFINING_SECONDS
+from metatune.orchestration.known_weights import INITIALIZATIONS, KEPT, PARENT
 from metatune.parameters import is_number
 from metatune.study import Study
 from metatune.task import Direction, Measure
@@ -50,6 +52,28 @@ _NUMBER: _Rule = (
     lambda value: is_number(value) and abs(value) <= sys.float_info.max,
     "a finite number",
 )
+_TABLES: _Rule = (
+    lambda value: (
+        isinstance(value, dict)
+        and all(
+            isinstance(table, dict) and all(map(is_number, table.values()))
+            for table in value.values()
+        )
+    ),
+    "tables of numbers by the names of what was learned",
+)
+_TEXTS: _Rule = (
+    lambda value: isinstance(value, dict) and all(isinstance(t, str) for t in value.values()),
+    "a table of names",
+)
+_PARENT: _Rule = (
+    lambda value: (
+        isinstance(value, dict)
+        and value.keys() == {"trial", "weights"}
+        and isinstance(value["weights"], str)
+    ),
+    "a table of trial and weights",
+)
 _DOCUMENT: Mapping[str, Mapping[str, _Rule]] = {
     "study": {"name": _TEXT, "trial": _whole(0), "metatune": _TEXT},
     "task": {
@@ -73,7 +97,25 @@ _DOCUMENT: Mapping[str, Mapping[str, _Rule]] = {
     "configuration": {},
     "training": {},
 }
-_OPTIONAL = ("target", "member", "mean", "deviation", "seeds", "candidates", "sure")
+_LINEAGE: _Rule = (
+    lambda value: isinstance(value, list) and all(isinstance(one, dict) for one in value),
+    "a list of tables",
+)
+_OPTIONAL = (
+    "initializations",
+    "parent",
+    "store",
+    "lineage",
+    "losses",
+    "schedules",
+    "target",
+    "member",
+    "mean",
+    "deviation",
+    "seeds",
+    "candidates",
+    "sure",
+)
 # What a trial of a built-in network has in [training].
 _TRAINING: Mapping[str, _Rule] = {
     "seed": _whole(0),
@@ -84,21 +126,35 @@ _TRAINING: Mapping[str, _Rule] = {
     "split_seed": _whole(0),
     "dtype": _one_of("float32"),
     "engine": _one_of("plain", "fused"),
+    "lineage": _LINEAGE,
+    "losses": _TABLES,
+    "schedules": _TABLES,
+    "initializations": _TEXTS,
+    "parent": _PARENT,
+    "store": _TEXT,
 }
 # What says how a trial came to its end, alone or in a population; training it again does without.
-_NOT_REPEATED = ("population", "device", "at_once", "compiled", "alone", "failures")
+_NOT_REPEATED = (
+    *("population", "device", "at_once", "compiled", "alone", "failures", KEPT),
+    *(PROPOSED, REFINING_SECONDS),
+)
 
 
 def document(
-    study: Study, trial: Trial, of_seeds: Mapping[str, Any] | None = None
+    study: Study, trial: Trial, of_seeds: Mapping[str, Any] | None = None, store: str = ""
 ) -> dict[str, Any]:
     """A trial with everything that training it again takes, as plain tables.
 
     The result of a member of a population that was trained once more alone is the value of that,
-    with the member's beside it. `of_seeds` is what `seeds.Choice.result` says.
+    with the member's beside it. `of_seeds` is what `seeds.Choice.result` says. `store` is where the
+    weights are that training began from, if it did from any that are kept.
     """
     task = study.task
     training = {k: v for k, v in trial.training.items() if k not in _NOT_REPEATED}
+    if trial.config.get("initializer") != "learned":
+        training.pop(INITIALIZATIONS, None)
+    if training.keys() & {INITIALIZATIONS, PARENT}:
+        training["store"] = store
     result = {"value": trial.value, "steps": trial.step, "seconds": trial.cost}
     if (alone := trial.training.get("alone")) is not None:
         training["engine"] = "plain"
@@ -138,7 +194,9 @@ def said_of_seeds(result: Mapping[str, Any]) -> str:
 
 def to_text(exported: dict[str, Any], form: str) -> str:
     """An exported document in one of FORMATS; raises InputError for what TOML cannot say."""
-    if form == "toml" and None in exported["configuration"].values():
+    lineage = exported["training"].get("lineage", [])
+    configurations = [exported["configuration"], *(one["config"] for one in lineage)]
+    if form == "toml" and any(None in config.values() for config in configurations):
         raise InputError("format 'toml' cannot say None, which the configuration has; use json")
     return _WRITERS[form](exported)
 

@@ -70,7 +70,8 @@ class Module:
         return first, node.end_lineno or node.lineno
 
     def dead_branches(self, node: ast.AST, words: Collection[str]) -> list[ast.If]:
-        """The branches `if x == "word":` for one of `words` that can be left out as they stand."""
+        """The branches `if x == "word":`, `if "word" in x:` and `if word(...):` for one of `words`
+        that can be left out as they stand."""
         found = []
         for part in ast.walk(node):
             for statements in (getattr(part, "body", None), getattr(part, "orelse", None)):
@@ -146,8 +147,13 @@ def _as(alias: ast.alias) -> str:
 
 
 def _asks_for(node: ast.If, words: Collection[str]) -> bool:
-    test = node.test
-    if node.orelse or not isinstance(test, ast.Compare) or not isinstance(test.ops[0], ast.Eq):
-        return False
-    right = test.comparators[0]
-    return isinstance(right, ast.Constant) and right.value in words
+    match node.test:
+        case ast.Compare(ops=[ast.Eq()], comparators=[ast.Constant(value=word)]):
+            pass
+        case ast.Compare(left=ast.Constant(value=word), ops=[ast.In()]):
+            pass
+        case ast.Call(func=ast.Name(id=word)):
+            pass
+        case _:
+            return False
+    return not node.orelse and word in words

@@ -30,9 +30,9 @@ class Program:
     `calls` of theirs.
 
     A table that metatune looks words up in, `{"relu": nn.ReLU, ...}`, keeps its entries for
-    `words`, if it has any; branches `if name == "relu":` for one of the words `never` are left
-    out. What stands in `instead` of a name is written for it. Raises ValueError where two
-    modules define one name.
+    `words`, if it has any; branches such as `if name == "relu":` for one of the words `never` are
+    left out (see `Module.dead_branches`). What stands in `instead` of a name is written for it.
+    Raises ValueError where two modules define one name.
     """
 
     def __init__(

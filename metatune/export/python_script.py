@@ -11,19 +11,35 @@ from metatune.errors import ConfigurationError
 from metatune.export.documents import said_of_seeds
 from metatune.export.program import Program
 from metatune.export.retraining import check_built_in
+from metatune.networks.own_code import own_names
 from metatune.networks.reading import BUILT_IN
+from metatune.networks.task_metric import CLASSIFICATION
 from metatune.parameters import Categorical
 from metatune.space import SearchSpace, shipped_spaces
 
 _NETWORKS = "metatune.networks"
-_READERS = {".csv": "_csv", ".parquet": "_parquet", ".npz": "_npz"}
+_READERS = {
+    ".csv": ("reading", "_csv"),
+    ".parquet": ("reading", "_parquet"),
+    ".npz": ("arrays", "read_npz"),
+}
 _ERRORS = ("ConfigurationError", "DataError")
+# What options of no shipped space ask for, and whether a function of the user's is meant.
+_ELSEWHERE = (
+    *("learned", "focal", "parametric", "one_cycle", "piecewise", "hypergradient", "truncation"),
+    *("predict", "is_own"),
+)
 _CALLS = ("step", "test_scores")  # the methods that `main` calls
 
 _FROM_FILE = """path = Path(sys.argv[1] if len(sys.argv) > 1 else DATA).expanduser()
     if not path.is_file():
         sys.exit(f"{path}: no such file; give the data as the one argument")
     table = %s(path, TARGET or "target")"""
+
+_FROM_FOLDER = """path = Path(sys.argv[1] if len(sys.argv) > 1 else DATA).expanduser()
+    if not path.is_dir():
+        sys.exit(f"{path}: no such folder; give the data as the one argument")
+    table = read_folder(path, TARGET)"""
 
 _SCRIPT = Template('''\
 """Train a network by itself: trial $trial of the study $study.
@@ -45,6 +61,7 @@ $imports
 DATA = $data_value
 TARGET = $target  # the column to predict, if it has another name than "target"
 DATA_HASH = "$data_hash"
+METRIC = $metric_value
 SPLIT_SEED, SEED, THREADS = $split_seed, $seed, $threads
 EPOCHS, SCORED_EPOCHS = $epochs, $steps  # of the schedule, and of the score
 RECORDED = $value
@@ -61,13 +78,14 @@ $definitions
 def main() -> None:
     """Train, and print the score, the recorded one, and the scores on the test rows."""
     $table
-    dataset = prepare(table, DATA, split_seed=SPLIT_SEED)
+    dataset = prepare(table, DATA, split_seed=SPLIT_SEED, metric=METRIC)
     if dataset.data_hash != DATA_HASH:
         sys.exit(f"{DATA}: no longer the data that the score was recorded on")
     training = Training(CONFIGURATION, dataset, SEED, EPOCHS, THREADS)
-    losses = [training.step()["$metric"] for _ in range(EPOCHS)]
-    best = min((loss for loss in losses[:SCORED_EPOCHS] if math.isfinite(loss)), default=math.nan)
-    print(f"$metric = {best!r} (recorded {RECORDED!r})")
+    values = [training.step()[METRIC] for _ in range(EPOCHS)]
+    finite = [value for value in values[:SCORED_EPOCHS] if math.isfinite(value)]
+    best = $best(finite, default=math.nan)
+    print(f"{METRIC} = {best!r} (recorded {RECORDED!r})")
     for name, value in training.test_scores().items():
         print(f"{name} = {value!r}")
 
@@ -84,18 +102,33 @@ def to_script(exported: dict[str, Any], space: SearchSpace) -> str:
     only metatune can read.
     """
     check_built_in(exported["training"], "format 'python'")
-    training, configuration = exported["training"], exported["configuration"]
+    training, configuration = exported["training"], _spelled_out(exported)
+    if "lineage" in training:
+        raise ConfigurationError(
+            "format 'python': this network went on from where others were, with several "
+            "configurations; use toml, json or yaml"
+        )
+    if own := own_names(configuration):
+        raise ConfigurationError(f"format 'python': {own} are functions of yours; use toml")
     reader, table = _reading(training["data"])
+    if "store" in training:
+        raise ConfigurationError(
+            "format 'python': training began from weights that are kept in a store, which a script "
+            "cannot hold; use toml, json or yaml"
+        )
+    metric = exported["task"]["metric"]
     words = {value for value in configuration.values() if isinstance(value, str)}
+    words.add(metric.removeprefix("validation_").partition(":")[0])
     program = Program(
         roots=[
-            (f"{_NETWORKS}.reading", reader),
+            reader,
             (f"{_NETWORKS}.data", "prepare"),
             (f"{_NETWORKS}.training", "Training"),
         ],
         calls=_CALLS,
         words={*words, training["data"]},
-        never=_choices(space) - words,
+        never={*_choices(space), *CLASSIFICATION, *BUILT_IN, *_ELSEWHERE}
+        - {*words, *configuration, training["data"]},
         instead=dict.fromkeys(_ERRORS, "ValueError"),
     )
     imports = {*program.imports(), "import math", "import sys"}
@@ -106,7 +139,9 @@ def to_script(exported: dict[str, Any], space: SearchSpace) -> str:
     return _SCRIPT.substitute(
         trial=exported["study"]["trial"],
         study=json.dumps(exported["study"]["name"]),
-        metric=exported["task"]["metric"],
+        metric=metric,
+        metric_value=repr(metric),
+        best="max" if exported["task"]["direction"] == "maximize" else "min",
         value=repr(exported["result"]["value"]),
         data=json.dumps(training["data"]),
         seeds=f"\n{said}." if (said := said_of_seeds(exported["result"])) else "",
@@ -128,17 +163,33 @@ def to_script(exported: dict[str, Any], space: SearchSpace) -> str:
     )
 
 
-def _reading(data: str) -> tuple[str, str]:
-    """The function of `reading` that reads the data, and the statements that call it."""
+def _spelled_out(exported: dict[str, Any]) -> dict[str, Any]:
+    """The configuration with the numbers of what was learned in place of its name."""
+    configuration, training = dict(exported["configuration"]), exported["training"]
+    for setting, kind, general in (
+        ("loss", "losses", "parametric"),
+        ("schedule", "schedules", "piecewise"),
+    ):
+        table = training.get(kind, {}).get(configuration.get(setting))
+        if table is not None:
+            configuration |= {setting: general, **table}
+    return configuration
+
+
+def _reading(data: str) -> tuple[tuple[str, str], str]:
+    """The function that reads the data, its module first, and the statements that call it."""
     if data in BUILT_IN:
-        return "_built_in", "table = _built_in(DATA, TARGET)"
+        return (f"{_NETWORKS}.reading", "_built_in"), "table = _built_in(DATA, TARGET)"
+    if Path(data).is_dir():
+        return (f"{_NETWORKS}.cifar", "read_folder"), _FROM_FOLDER
     reader = _READERS.get(Path(data).suffix.lower())
     if reader is None:
         raise ConfigurationError(
             f"format 'python': data {data!r} is neither one of {list(BUILT_IN)} nor a file that "
             f"ends in {', '.join(_READERS)}; use toml, json or yaml"
         )
-    return reader, _FROM_FILE % reader
+    module, function = reader
+    return (f"{_NETWORKS}.{module}", function), _FROM_FILE % function
 
 
 def _choices(space: SearchSpace) -> set[str]:

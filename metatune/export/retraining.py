@@ -7,13 +7,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from metatune.errors import ConfigurationError, DataError
+from metatune.errors import ConfigurationError, DataError, TaskError
 from metatune.export.documents import document
 from metatune.networks.checkpoints import Tensors
 from metatune.networks.data import load
 from metatune.networks.dataset import Dataset
+from metatune.networks.lineage import LINEAGE, LineageTraining, training_along
 from metatune.networks.training import Training
+from metatune.orchestration.initial_weights import InitialWeights
 from metatune.study import Study
+from metatune.task import Direction
 from metatune.trial import Trial
 
 EachEpoch = Callable[[], object]  # told after each epoch
@@ -48,7 +51,7 @@ def train(
     dataset = dataset_of(exported, source)
     training = training_of(exported, dataset, exported["training"]["seed"], source)
     values = scores(training, dataset.task().metric, training.epochs, each_epoch)
-    value = best_of(values[: exported["result"]["steps"]])
+    value = best_of(values[: exported["result"]["steps"]], exported["task"]["direction"])
     recorded = exported["result"]["value"]
     return Retrained(recorded, value, training.test_scores(), training.best_weights)
 
@@ -57,7 +60,11 @@ def dataset_of(exported: dict[str, Any], source: str) -> Dataset:
     """The data that an exported configuration was trained on; raises InputError as `train`."""
     training, task = exported["training"], exported["task"]
     check_built_in(training, source)
-    dataset = load(training["data"], training.get("target"), split_seed=training["split_seed"])
+    data, target, split = training["data"], training.get("target"), training["split_seed"]
+    try:
+        dataset = load(data, target, split_seed=split, metric=task["metric"])
+    except TaskError as error:
+        raise ConfigurationError(f"{source}: {error}") from None
     found = dataset.task()
     if found.data_hash != task["data_hash"]:
         raise DataError(
@@ -82,36 +89,49 @@ def check_built_in(training: dict[str, Any], source: str) -> None:
     )
 
 
-def training_of(exported: dict[str, Any], dataset: Dataset, seed: int, source: str) -> Training:
+def training_of(
+    exported: dict[str, Any], dataset: Dataset, seed: int, source: str
+) -> Training | LineageTraining:
     """The training of an exported configuration, not begun, from a seed that may be another than
     the recorded one. Raises ConfigurationError naming `source` if it does not fit."""
     training = exported["training"]
+    weights = InitialWeights(training.get("store", ""))
     try:
-        return Training(
+        return training_along(
+            training.get(LINEAGE),
             exported["configuration"],
             dataset,
             seed=seed,
             epochs=training["epochs"],
             threads=training["threads"],
+            learned=weights.learned(training),
+            parent=weights.parent(training),
+            new_seed=seed != training["seed"],
         )
     except ConfigurationError as error:
         raise ConfigurationError(f"{source}: {error}") from None
 
 
-def train_alone(study: Study, trial: Trial, each_epoch: EachEpoch | None = None) -> Trial:
+def train_alone(
+    study: Study, trial: Trial, each_epoch: EachEpoch | None = None, store: str = ""
+) -> Trial:
     """The trial with the value that it has when trained by itself, as `alone` in its training,
-    where it was a member of a population and that is not known yet."""
+    where it was a member of a population and that is not known yet; `store` as in `document`."""
     if trial.training.get("engine") != "fused" or trial.training.get("alone") is not None:
         return trial
-    exported, source = document(study, trial), f"study {study.name!r}"
+    exported, source = document(study, trial, store=store), f"study {study.name!r}"
     training = training_of(exported, dataset_of(exported, source), trial.seed, source)
-    value = best_of(scores(training, study.task.metric, trial.step, each_epoch))
+    values = scores(training, study.task.metric, trial.step, each_epoch)
+    value = best_of(values, study.task.direction)
     alone = value if math.isfinite(value) else None
     return replace(trial, training={**trial.training, "alone": alone})
 
 
 def scores(
-    training: Training, metric: str, epochs: int, each_epoch: EachEpoch | None = None
+    training: Training | LineageTraining,
+    metric: str,
+    epochs: int,
+    each_epoch: EachEpoch | None = None,
 ) -> list[float]:
     """Train so many epochs; what `metric` was after each."""
     values = []
@@ -122,6 +142,7 @@ def scores(
     return values
 
 
-def best_of(values: list[float]) -> float:
-    """The lowest finite value; NaN where none is finite."""
-    return min((value for value in values if math.isfinite(value)), default=math.nan)
+def best_of(values: list[float], direction: Direction) -> float:
+    """The lowest finite value, or the highest; NaN where none is finite."""
+    best = max if direction == "maximize" else min
+    return best((value for value in values if math.isfinite(value)), default=math.nan)

@@ -27,7 +27,7 @@ _GRID = 4_000  # points of the integral
 
 @dataclass(frozen=True)
 class Rerun:
-    """A trial trained again: its values, one a seed, lower is better; NaN where it diverged."""
+    """A trial trained again: its values, one a seed; NaN where it diverged."""
 
     trial: Trial
     values: tuple[float, ...]
@@ -71,6 +71,7 @@ def choose(
     candidates: Sequence[Trial],
     seeds: int,
     each_epoch: EachEpoch | None = None,
+    store: str = "",
 ) -> Choice:
     """Train each of the trials again from `seeds` new seeds, and choose the best by mean.
 
@@ -81,23 +82,25 @@ def choose(
     InputError for trials of the user's own trainables, and StudyError if every candidate diverges.
     """
     source = f"study {study.name!r}"
-    exported = [document(study, trial) for trial in candidates]
+    exported = [document(study, trial, store=store) for trial in candidates]
     dataset = dataset_of(exported[0], source)
     reruns = []
     for trial, one in zip(candidates, exported, strict=True):
         values = []
         for seed in new_seeds(study, seeds):
             training = training_of(one, dataset, seed, source)
-            values.append(best_of(scores(training, study.task.metric, trial.step, each_epoch)))
+            curve = scores(training, study.task.metric, trial.step, each_epoch)
+            values.append(best_of(curve, study.task.direction))
         reruns.append(Rerun(trial, tuple(values)))
     whole = [rerun for rerun in reruns if math.isfinite(rerun.mean)]
     if not whole:
         raise StudyError(
             f"{source}: each of the {len(reruns)} candidates diverges from some of {seeds} seeds"
         )
-    whole.sort(key=lambda rerun: (rerun.mean, rerun.trial.number))
+    flip = study.task.flip
+    whole.sort(key=lambda rerun: (flip(rerun.mean), rerun.trial.number))
     diverged = [rerun for rerun in reruns if not math.isfinite(rerun.mean)]
-    sure = probability_of_best([rerun.values for rerun in whole])
+    sure = probability_of_best([[flip(value) for value in rerun.values] for rerun in whole])
     return Choice((*whole, *diverged), sure)
 
 

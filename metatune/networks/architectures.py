@@ -12,23 +12,57 @@ from collections.abc import Callable, Mapping
 
 from torch import nn
 
+from metatune.networks.bag_of_embeddings import bag_of_embeddings
 from metatune.networks.cnn import cnn
+from metatune.networks.cnn1d import cnn1d
+from metatune.networks.gru import gru
 from metatune.networks.layers import Shape
+from metatune.networks.logistic import logistic
 from metatune.networks.mlp import mlp
+from metatune.networks.own_code import Predicting, is_own, own_function, own_network
 from metatune.networks.resnet import resnet
 from metatune.networks.settings import Settings
+from metatune.networks.tables import Kind
+from metatune.networks.tokens import TokenShape
 from metatune.networks.transformer import transformer
 
 IMAGE_NETWORKS = ("cnn", "resnet")  # networks that take nothing but images
+SIGNAL_NETWORKS = ("cnn1d", "gru")  # ... but signals
+DOCUMENT_NETWORKS = ("bag_of_embeddings", "transformer")  # that take documents
 
 _NETWORKS: Mapping[str, Callable[[Settings, Shape, int], nn.Module]] = {
     "mlp": mlp,
     "cnn": cnn,
     "resnet": resnet,
     "transformer": transformer,
+    "logistic": logistic,
+    "bag_of_embeddings": bag_of_embeddings,
+    "cnn1d": cnn1d,
+    "gru": gru,
 }
 
 
-def build(settings: Settings, shape: Shape, outputs: int) -> nn.Module:
-    """The network that `settings` describe, from inputs [batch, *shape] to [batch, outputs]."""
-    return _NETWORKS[settings.choice("network", _NETWORKS)](settings, shape, outputs)
+def networks_for(shape: Shape, kind: Kind) -> list[str]:
+    """The built-in networks that take inputs of a shape, for a kind of task."""
+    if isinstance(shape, TokenShape):
+        return list(DOCUMENT_NETWORKS)
+    unfit = {*(IMAGE_NETWORKS if len(shape) != 3 else ()), "bag_of_embeddings"}
+    unfit |= {*(SIGNAL_NETWORKS if len(shape) != 2 else ())}
+    unfit |= {*(("logistic",) if kind == "regression" else ())}
+    return [name for name in _NETWORKS if name not in unfit]
+
+
+def build(settings: Settings, shape: Shape, outputs: int, seed: int = 0) -> nn.Module:
+    """The network that `settings` describe, from inputs [batch, *shape] to [batch, outputs].
+
+    `seed` is what a network of the user's draws from. Settings may name a function of the user's
+    that computes its outputs (see `own_code`).
+    """
+    if is_own(settings["network"]):
+        network = own_network(settings, shape, outputs, seed)
+    else:
+        fitting = DOCUMENT_NETWORKS if isinstance(shape, TokenShape) else tuple(_NETWORKS)
+        network = _NETWORKS[settings.choice("network", fitting)](settings, shape, outputs)
+    if "predict" in settings:
+        return Predicting(network, own_function(settings, "predict"))
+    return network

@@ -8,7 +8,8 @@ Every statistic (median, mean, standard deviation, categories) is taken from the
 - Text: one 0/1 column a category; missing and unseen categories are 0 in all of them. Of more than
   `MOST_CATEGORIES` only the most frequent ones are kept, and only those seen twice.
 - Columns constant in the training rows or equal there to an earlier one are dropped.
-- Images: standardised by one mean and standard deviation a channel; non-finite pixels become 0.
+- Images and signals: standardised by one mean and standard deviation a channel; values that are
+  not finite become 0.
 """
 
 from __future__ import annotations
@@ -58,30 +59,34 @@ def clean(table: Table, splits: Splits) -> Cleaned:
     return cleaned
 
 
-def clean_images(images: Numbers, splits: Splits, source: str) -> tuple[Features, list[str]]:
-    """Standardised images [n, channels, height, width] and what was done to them.
+def clean_channels(
+    values: Numbers, splits: Splits, source: str
+) -> tuple[list[Features], list[str]]:
+    """Standardised images [n, channels, height, width] or signals [n, channels, length] of the
+    three splits, and what was done to them.
 
-    Raises DataError where nothing varies in the training rows.
+    Nothing but the result is as large as they are. Raises DataError where nothing varies in the
+    training rows.
     """
-    with np.errstate(over="ignore"):
-        cleaned = np.array(images, dtype=np.float32)
-    report = []
-    constant = 0
-    for channel in range(images.shape[1]):
-        pixels = cleaned[:, channel]
-        finite = np.isfinite(pixels)
-        center, scale = center_and_scale(pixels[splits.train][finite[splits.train]])
+    cleaned = [np.empty((len(rows), *values.shape[1:]), dtype=np.float32) for rows in splits]
+    report, constant = [], 0
+    for channel in range(values.shape[1]):
+        with np.errstate(over="ignore"):
+            parts = [values[rows, channel].astype(np.float32) for rows in splits]
+        finite = np.isfinite(parts[0])
+        known = parts[0].reshape(-1) if finite.all() else parts[0][finite]
+        center, scale = center_and_scale(known)
         constant += scale == 0.0
-        if not finite.all():
-            pixels[~finite] = center
-            report.append(
-                f"channel {channel}: {(~finite).sum()} pixels not finite, set to the training mean"
-            )
+        lost = sum(int((~np.isfinite(part)).sum()) for part in parts)
+        if lost:
+            report.append(f"channel {channel}: {lost} values not finite, set to the training mean")
         if scale == 0.0:
             report.append(f"channel {channel}: set to 0, it is constant in the training rows")
-        cleaned[:, channel] = standardize(pixels, center, scale)
-    if constant == images.shape[1]:
-        raise DataError(f"{source}: the images are constant in the training rows")
+        for part, standardized in zip(parts, cleaned, strict=True):
+            part[~np.isfinite(part)] = center
+            standardized[:, channel] = standardize(part, center, scale)
+    if constant == values.shape[1]:
+        raise DataError(f"{source}: the channels are constant in the training rows")
     return cleaned, report
 
 

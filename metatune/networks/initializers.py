@@ -3,7 +3,9 @@
 Weights of linear and convolutional layers are drawn as `initializer` says and multiplied by
 `initializer_gain` (not asked for by "default"); their biases are 0 but for "default". Embeddings
 are uniform within 1 / sqrt(width) under every name (as in FT-Transformer, Gorishniy et al. 2021).
-Other parameters, those of normalizations, keep what their layers start with.
+Other parameters, those of normalizations, keep what their layers start with. "gradinit" draws as
+"kaiming" and "learned" as "default" does, without a gain; the first is then scaled (see `gradinit`)
+by the training that knows the loss, and the second takes over what was learned on other tasks.
 """
 
 from __future__ import annotations
@@ -14,21 +16,41 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import nn
 
+from metatune.networks.checkpoints import under
+from metatune.networks.inheritance import overlap, scale
 from metatune.networks.layers import Embedding
+from metatune.networks.learned import NOTHING, Learned
 from metatune.networks.settings import Settings
 
 Layer = nn.Linear | nn.Conv2d
+LEARNED = "learned"
+SCALES = "scales"  # under this name stand factors of layers that are drawn for each task
+_WITHOUT_GAIN = ("default", "gradinit", LEARNED)
+_NOT_LEARNED = (
+    "a built-in one, for none was learned for this network; `metatune learn --initialization "
+    "SPACE` learns one"
+)
 
 
 def initialize(
-    network: nn.Module, settings: Settings, generator: torch.Generator, inputs: torch.Tensor
+    network: nn.Module,
+    settings: Settings,
+    generator: torch.Generator,
+    inputs: torch.Tensor,
+    learned: Learned = NOTHING,
 ) -> None:
     """Set every weight and bias of `network` in place.
 
-    `inputs` [n, *shape] is a batch of training inputs, which "lsuv" measures on.
+    `inputs` [n, *shape] is a batch of training inputs, which "lsuv" measures on; `learned` holds
+    the choices beside the built-in ones. Raises ConfigurationError for a name that is neither.
     """
-    name = settings.choice("initializer", INITIALIZERS)
-    gain = 1.0 if name == "default" else settings.number("initializer_gain", 1e-6, 1e6)
+    chosen = settings.choice("initializer", (*INITIALIZERS, LEARNED))
+    known = learned.initializations.get(chosen, {})
+    begun = under(str(settings["network"]), known) if chosen == LEARNED else {}
+    if chosen == LEARNED and not begun:
+        raise settings.error("initializer", _NOT_LEARNED)
+    name = "default" if chosen == LEARNED else chosen
+    gain = 1.0 if chosen in _WITHOUT_GAIN else settings.number("initializer_gain", 1e-6, 1e6)
     with torch.no_grad():
         for layer in layers(network):
             INITIALIZERS[name](layer, gain, generator)
@@ -37,6 +59,9 @@ def initialize(
             embedding.weight.uniform_(-bound, bound, generator=generator)
         if name == "lsuv":
             _unit_variance(network, gain, inputs)
+        if chosen == "learned":
+            scale(network, under(SCALES, begun))
+            overlap(network, begun)
 
 
 def layers(network: nn.Module) -> list[Layer]:
@@ -107,4 +132,5 @@ INITIALIZERS: Mapping[str, Callable[[Layer, float, torch.Generator], None]] = {
     "xavier": _xavier,
     "orthogonal": _orthogonal,
     "lsuv": _orthogonal,
+    "gradinit": _kaiming,
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 import torch
 from torch import nn
@@ -17,8 +18,20 @@ ACTIVATIONS: Mapping[str, Callable[[], nn.Module]] = {
     "gelu": nn.GELU,
     "silu": nn.SiLU,
     "tanh": nn.Tanh,
+    "leaky_relu": nn.LeakyReLU,
+    "mish": nn.Mish,
 }
 NORMALIZATIONS = ("none", "batch", "layer")
+SKIPS = ("none", "residual")
+
+_Module = TypeVar("_Module", bound=nn.Module)
+
+
+def placed(module: _Module, place: str) -> _Module:
+    """The module, marked with its place in the architecture: what stands at the same place in
+    another network of the family corresponds to it (see `inheritance`)."""
+    vars(module)["place"] = place
+    return module
 
 
 class Dropout(nn.Module):
@@ -83,6 +96,11 @@ def convolution(
 ) -> nn.Module:
     """A convolution by an odd kernel, uninitialised; with stride 1 it keeps the size of images."""
     return _Conv2d(before, after, kernel, stride, padding=kernel // 2, bias=bias)
+
+
+def convolution_1d(before: int, after: int, kernel: int, bias: bool = True) -> nn.Module:
+    """A convolution of images of one row that keeps their length, uninitialised."""
+    return _Conv2d(before, after, (1, kernel), padding=(0, kernel // 2), bias=bias)
 
 
 def check_images(settings: Settings, shape: Shape) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
 
 from metatune.networks.dataset import Dataset
 from metatune.networks.learned import NOTHING, Learned
+from metatune.networks.own_code import further_numbers, is_own, own_function
 from metatune.networks.settings import Settings
 from metatune.networks.tables import Kind
+from metatune.parameters import Value
 
 Parameters = Sequence[float] | torch.Tensor
 LossFunction = Callable[[torch.Tensor, torch.Tensor, Parameters], torch.Tensor]
@@ -35,11 +37,13 @@ COEFFICIENTS: dict[str, tuple[float, float, float]] = {
 class Loss:
     """A loss: (outputs [n, outputs], targets) -> mean over rows, a scalar.
 
-    `function` takes the loss's parameters as a third argument, numbers or a tensor of as many.
+    `function` takes the loss's parameters as a third argument, numbers or a tensor of as many;
+    `names` are what settings call them.
     """
 
     function: LossFunction
     parameters: tuple[float, ...] = ()
+    names: tuple[str, ...] = ()
 
     def __call__(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """The mean loss of some rows."""
@@ -51,28 +55,59 @@ def losses_for(kind: Kind) -> tuple[str, ...]:
     return _LOSSES[kind]
 
 
+def fitting_losses(choices: Iterable[Value], kind: Kind) -> list[Value]:
+    """Those of some choices of `loss` that fit a kind of task, or what would if none does:
+    functions of the user's fit any, learned ones classifications."""
+    others: set[Value] = {name for of, names in _LOSSES.items() if of != kind for name in names}
+    learned = kind == "classification"
+    return [
+        name
+        for name in choices
+        if is_own(name) or name in losses_for(kind) or (learned and name not in others)
+    ] or list(losses_for(kind))
+
+
 def loss(settings: Settings, dataset: Dataset, learned: Learned = NOTHING) -> Loss:
     """The loss that `settings` name, one of those learned among them, for a data set.
 
     Raises ConfigurationError if it does not fit the kind of the data.
     """
+    if is_own(settings["loss"]):
+        return _own_loss(settings)
     built_in = [name for names in _LOSSES.values() for name in names]
     name = settings.choice("loss", [*built_in, *learned.losses])
     fitting = losses_for(dataset.kind)
     if name in learned.losses and dataset.kind == "classification":
         values = learned.losses[name]
-        return Loss(parametric(dataset), tuple(values[name] for name in COEFFICIENTS))
+        coefficients = tuple(values[name] for name in COEFFICIENTS)
+        return Loss(parametric(dataset), coefficients, tuple(COEFFICIENTS))
     if name not in fitting:
         raise settings.error("loss", f"one of {list(fitting)} for a {dataset.kind} task")
     if name == "cross_entropy":
-        return Loss(cross_entropy, (settings.number("label_smoothing", 0.0, 1.0),))
+        smoothing = settings.number("label_smoothing", 0.0, 1.0)
+        return Loss(cross_entropy, (smoothing,), ("label_smoothing",))
     if name == "huber":
-        return Loss(huber, (settings.number("huber_delta", 1e-6),))
+        return Loss(huber, (settings.number("huber_delta", 1e-6),), ("huber_delta",))
     if name == "mse":
         return Loss(mse)
     if name == "focal":
         settings["focal_gamma"]  # which has no default here
-    return Loss(parametric(dataset), tuple(settings.number(k, *v) for k, v in COEFFICIENTS.items()))
+    coefficients = tuple(settings.number(k, *v) for k, v in COEFFICIENTS.items())
+    return Loss(parametric(dataset), coefficients, tuple(COEFFICIENTS))
+
+
+def _own_loss(settings: Settings) -> Loss:
+    """The loss that a function of the user's computes, see `own_code`."""
+    function = own_function(settings, "loss")
+    numbers = further_numbers(function, "loss", settings)
+
+    def of_parameters(
+        outputs: torch.Tensor, targets: torch.Tensor, parameters: Parameters
+    ) -> torch.Tensor:
+        values = {name: parameters[index] for index, name in enumerate(numbers)}
+        return function(outputs, targets, **values)  # type: ignore[no-any-return]
+
+    return Loss(of_parameters, tuple(numbers.values()), tuple(numbers))
 
 
 def cross_entropy(

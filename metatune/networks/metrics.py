@@ -40,6 +40,53 @@ def rmse(predicted: Array, targets: Array) -> float:
         return float(np.sqrt(((predicted - targets) ** 2).mean(axis=0)).mean())
 
 
+def macro_scores(logits: Array, classes: Classes) -> dict[str, float]:
+    """Precision, recall and F1 as `classification_scores` has them, without scikit-learn."""
+    if not np.isfinite(logits).all():
+        return dict.fromkeys(("precision", "recall", "f1"), math.nan)
+    predicted, count = logits.argmax(axis=1), logits.shape[1]
+    right = np.bincount(classes[predicted == classes], minlength=count)
+    said = np.bincount(predicted, minlength=count)
+    there = np.bincount(classes, minlength=count)
+    seen = said + there > 0
+    right, said, there = right[seen], said[seen], there[seen]
+    return {
+        "precision": float((right / np.maximum(said, 1)).mean()),
+        "recall": float((right / np.maximum(there, 1)).mean()),
+        "f1": float((2 * right / (said + there)).mean()),
+    }
+
+
+def recall_at_precision(logits: Array, classes: Classes, positive: int, least: float) -> float:
+    """The highest recall of class `positive` among the thresholds on its probability with a
+    precision of at least `least`; 0 if there is none. NaN if a logit is not finite, or if no row is
+    of the class."""
+    precision, recall = _operating_points(logits, classes, positive)
+    return float(np.where(precision < least, 0.0, recall).max())
+
+
+def precision_at_recall(logits: Array, classes: Classes, positive: int, least: float) -> float:
+    """The highest precision with a recall of at least `least`, else as `recall_at_precision`."""
+    precision, recall = _operating_points(logits, classes, positive)
+    return float(np.where(recall < least, 0.0, precision).max())
+
+
+def _operating_points(logits: Array, classes: Classes, positive: int) -> tuple[Array, Array]:
+    """Precision and recall at each threshold, rows of equal probability together."""
+    is_positive = classes == positive
+    if not np.isfinite(logits).all() or not is_positive.any():
+        return np.full(1, math.nan), np.full(1, math.nan)
+    others = np.delete(logits, positive, axis=1)
+    highest = others.max(axis=1)
+    odds = logits[:, positive] - highest
+    odds -= np.log(np.exp(others - highest[:, None]).sum(axis=1))
+    order = np.argsort(-odds, kind="stable")
+    is_last = np.append(np.diff(odds[order]) != 0.0, True)
+    right = np.cumsum(is_positive[order])[is_last]
+    said = np.flatnonzero(is_last) + 1
+    return right / said, right / is_positive.sum()
+
+
 def classification_scores(logits: Array, classes: Classes) -> dict[str, float]:
     """Accuracy, precision, recall, F1 and log loss of `logits` [n, c] against `classes` [n].
 

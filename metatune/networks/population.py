@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,13 +19,18 @@ from metatune.errors import ConfigurationError
 from metatune.networks import checkpoints
 from metatune.networks.checkpoints import Tensors, under
 from metatune.networks.dataset import Dataset
+from metatune.networks.feature_selection import SHARE as FEATURE_SHARE
+from metatune.networks.inheritance import weights_by_place
 from metatune.networks.learned import NOTHING, Learned
 from metatune.networks.losses import COEFFICIENTS
-from metatune.networks.program import BUFFER, WEIGHTS, Program
+from metatune.networks.own_code import own_names, own_numbers
+from metatune.networks.program import BUFFER, ONLINE_RATES, ONLINE_WEIGHTS, WEIGHTS, Program
+from metatune.networks.refinement import refine
 from metatune.networks.schedules import POINTS
 from metatune.networks.stacked_training import StackedTraining
 from metatune.networks.training import Scores, Training, epoch_scores, threads_of_torch
 from metatune.parameters import Value
+from metatune.space import Config, SearchSpace
 
 _logger = logging.getLogger(__name__)
 
@@ -38,6 +43,10 @@ _REPAID = 60.0
 PER_MEMBER = frozenset(
     {
         "learning_rate",
+        "layer_rate_ratio",
+        "hypergradient_rate",
+        "refine",
+        "input_noise",
         "momentum",
         "nesterov",
         "beta1",
@@ -53,8 +62,10 @@ PER_MEMBER = frozenset(
         "peak_fraction",
         *POINTS,
         "dropout",
+        FEATURE_SHARE,
         "initializer",
         "initializer_gain",
+        "inherit",
         *COEFFICIENTS,
         "huber_delta",
     }
@@ -64,16 +75,19 @@ PER_MEMBER = frozenset(
 def shared_settings(config: Mapping[str, Value]) -> dict[str, Value]:
     """What all members of a population have in common with a configuration: architecture,
     optimizer, batch size and loss."""
-    return {name: value for name, value in config.items() if name not in PER_MEMBER}
+    own = PER_MEMBER | own_numbers(config)
+    return {name: value for name, value in config.items() if name not in own}
 
 
 @dataclass(frozen=True)
 class Member:
-    """What is trained: a configuration and a seed, as `Training` takes them, under a number."""
+    """What is trained: a configuration, a seed and, if it inherits weights, a parent, as `Training`
+    takes them, under a number."""
 
     number: int
     config: Mapping[str, Value]
     seed: int
+    parent: Mapping[str, torch.Tensor] | None = None
 
 
 class Population:
@@ -114,6 +128,10 @@ class Population:
         """How many epochs a member has trained."""
         return self._trainings[number].epoch
 
+    def config(self, number: int) -> Mapping[str, Value]:
+        """The configuration of a member."""
+        return self._trainings[number].config
+
     def enter(self, member: Member) -> None:
         """Let a new member begin; ConfigurationError says what does not fit."""
         training = self._training(member)
@@ -137,6 +155,10 @@ class Population:
         del self._trainings[number]
         self._state = {name: tensor[kept] for name, tensor in self._state.items()}
 
+    def refined(self, members: Sequence[Member], space: SearchSpace) -> list[Config]:
+        """Better values within `space` for members that have not entered (see `refinement`)."""
+        return refine([self._training(member) for member in members], space)
+
     def copy(self, source: int, target: Member) -> None:
         """Let `target`, which is a member, go on from where `source` is, but with a configuration
         of its own: the exploit step of population-based training (Jaderberg et al. 2017)."""
@@ -154,6 +176,10 @@ class Population:
         tensors = {**self._stacked.program.named(row[WEIGHTS]), **under(BUFFER, row)}
         wanted = self._trainings[number].network.state_dict()
         return {name: tensors[name].cpu().clone() for name in wanted}
+
+    def weights_by_place(self, number: int) -> Tensors:
+        """A member's weights and running statistics by their places (see `inheritance`)."""
+        return weights_by_place(self._trainings[number].network, self.weights(number))
 
     def save(self, folder: str | Path) -> None:
         """Put everything that going on needs into `folder`: safetensors and JSON."""
@@ -190,18 +216,32 @@ class Population:
             try:
                 loss = self._stacked.train(self._part_of(part), trainings, self._batches)
                 outputs = self._stacked.predict(self._part_of(part))
-            except (RuntimeError, MemoryError) as error:
-                if not _is_out_of_memory(error) or part.stop - start == 1:
+            except Exception as error:
+                count = part.stop - start
+                if count == 1 or not (_is_out_of_memory(error) or self._own):
                     raise
                 for name, tensor in before.items():
                     self._state[name][part] = tensor
-                self.at_once = (part.stop - start) // 2
-                _logger.warning("out of memory: %d are computed as one from now on", self.at_once)
+                self.at_once = self._fewer(count, error)
                 continue
             losses.append(loss)
             predicted.append(outputs)
             start = part.stop
         return torch.cat(losses).cpu(), torch.cat(predicted)
+
+    @property
+    def _own(self) -> list[str]:
+        """Functions of the user's that the members have."""
+        return own_names(next(iter(self._trainings.values())).config)
+
+    def _fewer(self, count: int, error: Exception) -> int:
+        """How many are computed as one where `count` could not be."""
+        if _is_out_of_memory(error):
+            _logger.warning("out of memory: %d are computed as one from now on", count // 2)
+            return count // 2
+        reason = str(error).strip().partition("\n")[0]
+        _logger.warning("each network is computed by itself: %s: %s", self._own, reason)
+        return 1
 
     def _part(self, start: int) -> slice:
         """The members from `start` that are computed as one: what remains in equal parts."""
@@ -218,9 +258,11 @@ class Population:
             part = slice(0, count)
             try:
                 seconds = self._stacked.seconds(self._copied(part), trainings[part]) / count
-            except (RuntimeError, MemoryError) as error:
-                if not _is_out_of_memory(error) or count == 1:
+            except Exception as error:
+                if count == 1 or not (_is_out_of_memory(error) or self._own):
                     raise
+                if not _is_out_of_memory(error):
+                    return self._fewer(count, error), fastest
                 break
             # Two at once often take longer than one alone, and four less.
             worse = worse + 1 if count > 2 and seconds > fastest else 0
@@ -277,6 +319,11 @@ class Population:
                         f"configuration: {name} = {own.get(name)!r} must be {wanted.get(name)!r}, "
                         f"as of the other members of its population"
                     )
+            if (FEATURE_SHARE in present.config) != (FEATURE_SHARE in member.config):
+                raise ConfigurationError(
+                    f"configuration: {FEATURE_SHARE} must be in those of all members of a "
+                    f"population or of none"
+                )
         return Training(
             member.config,
             self.dataset,
@@ -285,6 +332,7 @@ class Population:
             self.threads,
             self.dtype,
             self._learned,
+            member.parent,
         )
 
     def _fresh(self, training: Training) -> Tensors:
@@ -292,14 +340,29 @@ class Population:
         if not self._trainings:
             program = Program(training.network.to(self._device), training.loss, training.rule)
             self._stacked = StackedTraining(self.dataset, program, self.dtype, self._device)
-        return self._stacked.program.state(training.network, self.dtype)
+        row = self._stacked.program.state(training.network, self.dtype)
+        if training.online is not None:
+            row |= {ONLINE_RATES: training.online.multipliers, ONLINE_WEIGHTS: row[WEIGHTS].clone()}
+        return row
 
     def _append(self, number: int, training: Training, row: Tensors) -> None:
         own = {name: tensor.to(self._device) for name, tensor in row.items()}
         if self._trainings:
-            own = {name: torch.cat([tensor, own[name]]) for name, tensor in self._state.items()}
+            rows = [_completed(self._state, own), _completed(own, self._state)]
+            own = {name: torch.cat([tensor, rows[1][name]]) for name, tensor in rows[0].items()}
         self._state = own
         self._trainings[number] = training
+
+
+def _completed(state: Tensors, other: Tensors) -> Tensors:
+    """A state that has the online schedules that another one has, but does not move by them."""
+    if ONLINE_RATES in state or ONLINE_RATES not in other:
+        return state
+    weights = state[WEIGHTS]
+    return state | {
+        ONLINE_RATES: torch.ones_like(weights[:, :1]),
+        ONLINE_WEIGHTS: weights.clone(),
+    }
 
 
 def _is_out_of_memory(error: Exception) -> bool:

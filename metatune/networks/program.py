@@ -13,13 +13,15 @@ from torch import nn
 from metatune.networks.checkpoints import Tensors, prefixed, under
 from metatune.networks.layers import Dropout, Shape
 from metatune.networks.losses import Loss
-from metatune.networks.updates import STATES, Update, UpdateRule
+from metatune.networks.updates import OnlineUpdate, Update, UpdateRule
 
 _logger = logging.getLogger(__name__)
 
 # Names in a state: weights [K, P], how many updates there were [K, 1], and, under these names,
-# each buffer [K, ...] and each state of the optimizer [K, P].
+# each buffer [K, ...] and each state of the optimizer [K, P]; see OnlineRate for the last two,
+# which are there if any of the K has that.
 WEIGHTS, UPDATES, BUFFER, STATE = "weights", "updates", "buffer", "state"
+ONLINE_RATES, ONLINE_WEIGHTS = "online/multipliers", "online/previous"
 
 
 @dataclass
@@ -44,7 +46,7 @@ class Program:
     """
 
     def __init__(self, network: nn.Module, loss: Loss, rule: UpdateRule) -> None:
-        self._network, self._loss, self._states = network, loss.function, STATES[rule.name]
+        self._network, self._loss, self._states = network, loss.function, rule.states
         parameters = dict(network.named_parameters())
         self._shapes = {name: parameter.shape for name, parameter in parameters.items()}
         self._sizes = [parameter.numel() for parameter in parameters.values()]
@@ -80,7 +82,8 @@ class Program:
         for dropout in self._dropouts:
             dropout.train(bool(batch.uniforms))
         update.prepare(batch.rates, state[UPDATES].add_(1))
-        if self._compiled is not None and len(batch.inputs) == self.compiled_for:
+        compiles = len(batch.inputs) == self.compiled_for and not isinstance(update, OnlineUpdate)
+        if self._compiled is not None and compiles:
             try:
                 losses: torch.Tensor = self._compiled(state, update, batch)
             except torch._dynamo.exc.TorchDynamoException as error:  # nothing has run yet
@@ -93,7 +96,10 @@ class Program:
 
     def compile(self, count: int) -> bool:
         """Let a step of `count` networks be compiled when it is first taken; False where there is
-        no C++ compiler."""
+        no C++ compiler, and for a network that is a loop, of which every step would be compiled,
+        which takes minutes."""
+        if any(getattr(module, "is_unrolled", False) for module in self._network.modules()):
+            return False
         if not _has_compiler(next(self._network.parameters()).device):
             _logger.warning("no C++ compiler was found: populations run without compilation")
             return False
@@ -113,6 +119,21 @@ class Program:
         weights, buffers = state[WEIGHTS], under(BUFFER, state)
         if len(weights) == 1:
             return self._outputs(weights[0], _first(buffers), inputs)[None]
+        return self.outputs(weights, buffers, inputs)
+
+    def losses(
+        self, weights: torch.Tensor, buffers: Mapping[str, torch.Tensor], batch: Batch
+    ) -> torch.Tensor:
+        """Losses [K] of each network on a batch of its own."""
+        of_step = {**buffers, **batch.uniforms}
+        stacked = batch.inputs, batch.targets, batch.parameters
+        losses: torch.Tensor = torch.func.vmap(self._loss_of)(weights, of_step, *stacked)
+        return losses
+
+    def outputs(
+        self, weights: torch.Tensor, buffers: Mapping[str, torch.Tensor], inputs: torch.Tensor
+    ) -> torch.Tensor:
+        """Outputs [K, n, outputs] of each network for the same inputs [n, ...]."""
         stacked = torch.func.vmap(self._outputs, in_dims=(0, 0, None))
         outputs: torch.Tensor = stacked(weights, buffers, inputs)
         return outputs
@@ -134,10 +155,8 @@ class Program:
     def _step(
         self, state: Mapping[str, torch.Tensor], update: Update, batch: Batch
     ) -> torch.Tensor:
-        buffers = {**under(BUFFER, state), **batch.uniforms}
         weights = state[WEIGHTS].detach().requires_grad_()
-        stacked = batch.inputs, batch.targets, batch.parameters
-        losses = torch.func.vmap(self._loss_of)(weights, buffers, *stacked)
+        losses = self.losses(weights, under(BUFFER, state), batch)
         (gradients,) = torch.autograd.grad(losses.sum(), weights)
         self._update(state, update, gradients)
         return losses.detach()

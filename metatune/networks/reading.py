@@ -1,15 +1,14 @@
-"""Reading tables: real data that comes with scikit-learn, and CSV, Parquet and NPZ files."""
+"""Reading tables: real data that is there anyway, CSV, Parquet and NPZ files, CIFAR's folders."""
 
 from __future__ import annotations
 
 import re
 import zipfile
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
@@ -17,7 +16,11 @@ import pyarrow.parquet
 from sklearn import datasets as sklearn_datasets
 
 from metatune.errors import DataError, TaskError
-from metatune.networks.tables import Column, Kind, Numbers, Table, Text, text
+from metatune.networks import cifar
+from metatune.networks.arrays import read_npz
+from metatune.networks.docstrings import docstrings
+from metatune.networks.documents import are_documents
+from metatune.networks.tables import Column, Kind, Table, Text, check_target, text
 
 _BUILT_IN: Mapping[str, tuple[Kind, Callable[..., Any]]] = {
     "iris": ("classification", sklearn_datasets.load_iris),
@@ -26,27 +29,36 @@ _BUILT_IN: Mapping[str, tuple[Kind, Callable[..., Any]]] = {
     "digits": ("classification", sklearn_datasets.load_digits),
     "diabetes": ("regression", lambda: sklearn_datasets.load_diabetes(scaled=False)),
     "linnerud": ("regression", sklearn_datasets.load_linnerud),
+    "digits_sequence": ("classification", sklearn_datasets.load_digits),
+    "docstrings": ("classification", docstrings),
 }
 BUILT_IN = tuple(_BUILT_IN)
+SCIKIT_LEARN = BUILT_IN[:6]  # those that are taken as scikit-learn has them
+DOCUMENTS = "text"  # the column of a table that holds documents, if it is not the only one
 
 _MISSING = ["", "?", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "-nan", "NULL", "null"]
 _READ_ERRORS = (pa.ArrowException, OSError, UnicodeDecodeError, ValueError, zipfile.BadZipFile)
 
 
 def read(name: str | Path, target: str | None = None) -> Table:
-    """The table of a built-in data set (see `BUILT_IN`) or of a CSV, Parquet or NPZ file.
+    """The table of a built-in data set (see `BUILT_IN`), of a CSV, Parquet or NPZ file, or of a
+    folder of CIFAR's binary files (see `cifar`).
 
     `target` names the column or array to predict; without it, it is the one called "target".
-    Built-in sets have their own; of linnerud's three a single one may be named. Raises TaskError
-    for an unknown name, DataError for a file that cannot be used.
+    Built-in sets have their own; of linnerud's three a single one may be named. The only column
+    beside the target, or else the column `DOCUMENTS`, is taken as documents where it reads as such
+    (`documents.are_documents`), and other columns are left out. Raises TaskError for an unknown
+    name, DataError for what cannot be used.
     """
     if str(name) in _BUILT_IN:
         return _built_in(str(name), target)
     path = Path(name).expanduser()
+    if path.is_dir():
+        return cifar.read_folder(path, target)
     if path.suffix.lower() not in _READERS:
         raise TaskError(
-            f"task {str(name)!r} is unknown; give one of {list(BUILT_IN)} or a file that ends in "
-            f"{', '.join(_READERS)}"
+            f"task {str(name)!r} is unknown; give one of {list(BUILT_IN)}, a file that ends in "
+            f"{', '.join(_READERS)}, or a folder of CIFAR's binary files"
         )
     if not path.is_file():
         raise DataError(f"{path}: no such file")
@@ -60,19 +72,33 @@ def read(name: str | Path, target: str | None = None) -> Table:
 def _built_in(name: str, target: str | None) -> Table:
     kind, load = _BUILT_IN[name]
     bunch = load()
+    if name == "docstrings":
+        return _of_documents(name, bunch, target)
     values = bunch.target.reshape(len(bunch.target), -1)
     names = bunch.target_names if kind == "regression" and values.shape[1] > 1 else ["target"]
     targets: dict[str, Column] = {str(key): values[:, i] for i, key in enumerate(names)}
-    if kind == "classification" and name != "digits":
+    if kind == "classification" and not name.startswith("digits"):
         labels = [str(label) for label in bunch.target_names]
         targets = {"target": text(np.array(labels)[bunch.target])}
     if target is not None:
-        _check_target(targets, target, name)
+        check_target(targets, target, name)
         targets = {target: targets[target]}
     if name == "digits":
         return Table(name, {}, targets, bunch.images[:, None].astype(np.float32), kind)
+    if name == "digits_sequence":
+        pixels = bunch.data[:, None].astype(np.float32)
+        return Table(name, {}, targets, kind=kind, signals=pixels)
     columns = {str(key): bunch.data[:, i] for i, key in enumerate(bunch.feature_names)}
     return Table(name, columns, targets, kind=kind)
+
+
+def _of_documents(
+    name: str, labels_and_texts: tuple[list[str], list[str]], target: str | None
+) -> Table:
+    labels, found = labels_and_texts
+    targets: dict[str, Column] = {"target": text(np.array(labels))}
+    check_target(targets, target or "target", name)
+    return Table(name, {}, targets, kind="classification", documents=text(np.array(found)))
 
 
 def _csv(path: Path, target: str) -> Table:
@@ -93,7 +119,7 @@ def _from_arrow(table: Any, path: Path, target: str) -> Table:
     for name in names:
         if names.count(name) > 1:
             raise DataError(f"{path}: column {name!r} appears {names.count(name)} times")
-    _check_target(names, target, path)
+    check_target(names, target, path)
     columns: dict[str, Column] = {}
     notes = []
     for name in names:
@@ -102,6 +128,14 @@ def _from_arrow(table: Any, path: Path, target: str) -> Table:
         else:
             columns[name] = _arrow_column(table.column(name), name, path)
     targets = {target: columns.pop(target)}
+    name = next(iter(columns)) if len(columns) == 1 else DOCUMENTS
+    documents = columns.get(name)
+    if isinstance(documents, Text) and are_documents(documents):
+        notes.append(f"column {name!r}: read as documents")
+        notes += [
+            f"column {other!r}: left out beside documents" for other in columns if other != name
+        ]
+        return Table(str(path), {}, targets, notes=tuple(notes), documents=documents)
     return Table(str(path), columns, targets, notes=tuple(notes))
 
 
@@ -134,76 +168,8 @@ def _arrow_text(column: Any) -> Text:
     return Text(np.where(codes < 0, -1, np.append(ordered.codes, -1)[codes]), ordered.labels)
 
 
-def _npz(path: Path, target: str) -> Table:
-    columns: dict[str, Column] = {}
-    images: Numbers | None = None
-    with np.load(path, allow_pickle=False) as file:
-        _check_target(file.files, target, path)
-        targets = _array_columns(file[target], target, path)
-        rows = len(file[target])
-        for name in file.files:
-            if name == target:
-                continue
-            array = file[name]
-            if array.shape[:1] != (rows,):
-                raise DataError(
-                    f"{path}: array {name!r} has shape {array.shape}, but {target!r} {rows} rows"
-                )
-            if array.ndim in (3, 4):
-                if images is not None or array.dtype.kind not in "fiub":
-                    raise DataError(f"{path}: array {name!r} must be the only images, of numbers")
-                images = array.reshape(rows, -1, *array.shape[-2:])
-            else:
-                new = _array_columns(array, name, path)
-                for key in columns.keys() & new.keys():
-                    raise DataError(f"{path}: column {key!r} appears twice")
-                columns |= new
-    if images is not None and columns:
-        raise DataError(f"{path}: images cannot be mixed with the columns {list(columns)}")
-    return Table(str(path), columns, targets, images)
-
-
-def _array_columns(array: npt.NDArray[Any], name: str, path: Path) -> dict[str, Column]:
-    if array.ndim not in (1, 2) or 0 in array.shape[1:]:
-        raise DataError(
-            f"{path}: array {name!r} has shape {array.shape}; rows [n], tables [n, columns] and "
-            f"images [n, height, width] or [n, channels, height, width] can be used"
-        )
-    if array.dtype.kind not in "fiubUM":
-        raise DataError(
-            f"{path}: array {name!r} holds {array.dtype}; numbers, booleans, dates and text can "
-            f"be used"
-        )
-    parts = (
-        {name: array}
-        if array.ndim == 1
-        else {f"{name}[{index}]": array[:, index] for index in range(array.shape[1])}
-    )
-    return {key: _array_column(values) for key, values in parts.items()}
-
-
-def _array_column(values: npt.NDArray[Any]) -> Column:
-    if values.dtype.kind == "U":
-        return text(values)
-    if values.dtype.kind == "b":
-        return values.astype(np.float64)
-    if values.dtype.kind == "M":
-        days = values.astype("datetime64[us]").astype(np.int64) / 86_400e6
-        return np.asarray(np.where(np.isnat(values), np.nan, days))
-    return values
-
-
-def _check_target(names: Collection[str], target: str, source: object) -> None:
-    if target not in names:
-        shown = ", ".join(repr(name) for name in list(names)[:10])
-        more = f" and {len(names) - 10} more" if len(names) > 10 else ""
-        raise DataError(
-            f"{source}: there is no target column {target!r}; the columns are {shown}{more}"
-        )
-
-
 _READERS: Mapping[str, Callable[[Path, str], Table]] = {
     ".csv": _csv,
     ".parquet": _parquet,
-    ".npz": _npz,
+    ".npz": read_npz,
 }

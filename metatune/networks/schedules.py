@@ -11,7 +11,8 @@ from metatune.networks.settings import Settings
 
 Schedule = Callable[[float], float]
 
-SCHEDULES = ("constant", "step", "cosine", "warmup", "one_cycle", "piecewise")
+ONLINE = "hypergradient"  # a constant that training itself moves, see `online_rate`
+SCHEDULES = ("constant", "step", "cosine", "warmup", "one_cycle", "piecewise", ONLINE)
 POINTS = tuple(f"schedule_point_{number}" for number in range(1, 6))  # of the piecewise schedule
 _START, _END = 1 / 25, 1 / 250_000  # of one cycle, as fractions of its peak
 
@@ -38,6 +39,13 @@ def schedule(settings: Settings, learned: Learned = NOTHING) -> Schedule:
         fraction = settings.number("warmup_fraction", 0.0, 0.99)
         return lambda progress: warmup(progress, fraction)
     return lambda progress: 1.0
+
+
+def sensitivity(settings: Settings) -> float:
+    """How fast the schedule moves the learning rate online, 0 where it does not."""
+    if settings["schedule"] != ONLINE:
+        return 0.0
+    return settings.number("hypergradient_rate", 0.0, 0.9)
 
 
 @dataclass(frozen=True)

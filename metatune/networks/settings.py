@@ -34,6 +34,11 @@ class Settings:
     def __contains__(self, name: str) -> bool:
         return name in self._config
 
+    @property
+    def names_read(self) -> list[str]:
+        """What has been read so far, in the order of the configuration."""
+        return [name for name in self._config if name in self._read]
+
     def number(
         self,
         name: str,

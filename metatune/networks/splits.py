@@ -40,6 +40,22 @@ def split(rows: int, seed: int, classes: npt.NDArray[np.int64] | None = None) ->
     return Splits(train, validation, test)
 
 
+def split_rest(
+    rows: int, seed: int, test: Rows, classes: npt.NDArray[np.int64] | None = None
+) -> Splits:
+    """The same where whoever made the data set the rows `test` apart: of the others 80 % train and
+    20 % validate; a class of one or two rows trains only."""
+    groups = np.zeros(rows, dtype=np.int64) if classes is None else classes
+    places = np.zeros(rows, dtype=np.int64)
+    places[test] = 2
+    for group in np.unique(groups):
+        members = np.flatnonzero((groups == group) & (places != 2))
+        shuffled = members[_permutation(len(members), seed, int(group))]
+        places[shuffled[len(members) - round(_SHARE * len(members)) :]] = 1
+    train, validation, _ = (np.flatnonzero(places == place) for place in range(3))
+    return Splits(train, validation, np.flatnonzero(places == 2))
+
+
 def _places(rows: int, group: int) -> npt.NDArray[np.int64]:
     if rows <= 2:
         return np.array([0, 1 + group % 2][:rows])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import psutil
@@ -11,10 +13,27 @@ import torch
 
 from metatune.networks.checkpoints import Tensors, under
 from metatune.networks.dataset import Dataset
-from metatune.networks.program import BUFFER, STATE, UPDATES, WEIGHTS, Batch, Program
+from metatune.networks.online_rate import OnlineRate
+from metatune.networks.own_updates import OwnStackedUpdate
+from metatune.networks.program import (
+    BUFFER,
+    ONLINE_RATES,
+    ONLINE_WEIGHTS,
+    STATE,
+    UPDATES,
+    WEIGHTS,
+    Batch,
+    Program,
+)
 from metatune.networks.training import CHUNK, Training
-from metatune.networks.uniforms import drawn
-from metatune.networks.updates import RowwiseUpdate, StackedUpdate, Update
+from metatune.networks.uniforms import drawn, normals
+from metatune.networks.updates import (
+    OnlineUpdate,
+    RowwiseUpdate,
+    StackedUpdate,
+    Update,
+    clipped,
+)
 
 _MEASURED_SECONDS = 0.01
 _MEASURED_BATCHES = 6
@@ -37,7 +56,7 @@ class StackedTraining:
         each, which is changed in place; their mean losses [K]."""
         if len(trainings) == 1 and self._device.type == "cpu":
             return self._train_alone(state, trainings[0], batches)
-        update = self._update(state[WEIGHTS], trainings)
+        update = self._update(state, trainings)
         parameters = self._tensor([t.loss.parameters for t in trainings])
         rates = self._tensor(
             [[[t.learning_rate_at(t.epoch, i)] for t in trainings] for i in range(batches)]
@@ -45,8 +64,12 @@ class StackedTraining:
         orders = torch.stack([t.order(t.epoch) for t in trainings], dim=1).to(self._device)
         total = torch.zeros(len(trainings), dtype=self._dtype, device=self._device)
         uniforms = self._uniforms(state, trainings, orders.shape[2], batches)
-        for rows, rate, drawn_now in zip(orders[:batches], rates, uniforms, strict=True):
-            batch = Batch(self._inputs[rows], self._targets[rows], parameters, rate, drawn_now)
+        noises = self._noises(trainings, orders.shape[2], batches)
+        for rows, rate, drawn_now, noise in zip(
+            orders[:batches], rates, uniforms, noises, strict=True
+        ):
+            inputs = self._inputs[rows] if noise is None else self._inputs[rows] + noise
+            batch = Batch(inputs, self._targets[rows], parameters, rate, drawn_now)
             total += self.program.step(state, update, batch)
         return total / batches
 
@@ -60,24 +83,57 @@ class StackedTraining:
         sites = {name: (rows, *shape) for name, shape in self.program.sites.items()}
         return drawn(streams, sites, batches)
 
+    def _noises(
+        self, trainings: Sequence[Training], rows: int, batches: int
+    ) -> Iterable[torch.Tensor | None]:
+        """What is added to the inputs of each of the batches of so many rows, if anything is."""
+        deviations = self._tensor([training.input_noise for training in trainings])
+        if not deviations.any():
+            return [None] * batches
+        streams = torch.stack([t.noise_stream(t.epoch) for t in trainings]).to(self._device)
+        shape = (rows, *self._inputs.shape[1:])
+        scale = deviations.view(-1, *[1] * len(shape))
+        return (noise.to(self._dtype) * scale for noise in normals(streams, shape, batches))
+
     def _train_alone(self, state: Tensors, training: Training, batches: int) -> torch.Tensor:
         """The same for one network, by the plain loop."""
         row = {name: tensor[0] for name, tensor in state.items()}
         named = {kind: self.program.named(kept) for kind, kept in under(STATE, row).items()}
         weights = self.program.named(row[WEIGHTS])
-        if training.rule.name != "sgd":
+        if training.rule.name in ("adam", "adamw"):
             # Torch counts for each parameter by itself.
             named["step"] = {name: row[UPDATES][0].clone() for name in weights}
-        training.use(weights, under(BUFFER, row), named)
+        online = None
+        if training.online is not None:
+            online = self._online(state, [training])
+        training.use(weights, under(BUFFER, row), named, online)
         loss = training.train(batches)
         row[UPDATES] += batches
         return torch.tensor([loss], dtype=self._dtype)
 
-    def _update(self, weights: torch.Tensor, trainings: Sequence[Training]) -> Update:
+    def _online(self, state: Tensors, trainings: Sequence[Training]) -> OnlineRate:
+        """The online schedules of some members, which change `state` in place."""
+        moves = [[0.0 if t.online is None else float(t.online.sensitivities)] for t in trainings]
+        return OnlineRate(self._tensor(moves), state[ONLINE_RATES], state[ONLINE_WEIGHTS])
+
+    def _update(self, state: Tensors, trainings: Sequence[Training]) -> Update:
+        update = self._constant_update(state[WEIGHTS], trainings)
+        if ONLINE_RATES not in state:
+            return update
+        return OnlineUpdate(update, self._online(state, trainings))
+
+    def _constant_update(self, weights: torch.Tensor, trainings: Sequence[Training]) -> Update:
         rules, norms = [t.rule for t in trainings], [t.gradient_norm for t in trainings]
+        own = [rule.own for rule in rules if rule.own is not None]
+        if own:
+            limits = self._tensor(norms)[:, None]
+            clip = partial(clipped, limits=limits) if min(norms) < math.inf else torch.clone
+            return OwnStackedUpdate(own, clip, self.program.named, weights)
+        differ = any(len(training.layer_rates) > 1 for training in trainings)
+        runs = [training.layer_rates for training in trainings] if differ else None
         if self._device.type == "cpu" and self.program.compiled_for != len(trainings):
-            return RowwiseUpdate(rules, norms, weights)
-        return StackedUpdate(rules, norms, weights)
+            return RowwiseUpdate(rules, norms, weights, runs)
+        return StackedUpdate(rules, norms, weights, runs)
 
     def predict(self, state: Tensors) -> torch.Tensor:
         """Outputs [K, rows, outputs] for the validation rows, in float64."""

@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from metatune.errors import DataError
 from metatune.networks.cleaning import center_and_scale, standardize
-from metatune.networks.splits import LEAST_ROWS, Splits, split
-from metatune.networks.tables import Kind, Table, Text, missing
+from metatune.networks.splits import LEAST_ROWS, Splits, split, split_rest
+from metatune.networks.tables import Kind, Rows, Table, Text, missing
 
 _MOST_NUMBERED_CLASSES = 20
 
@@ -85,7 +85,7 @@ def class_targets(table: Table, split_seed: int) -> Targets:
         f"{table.rows} rows, too few to be in every split"
         for number in np.flatnonzero(counts < 3)
     )
-    splits = split(table.rows, split_seed, classes)
+    splits = _split(table, split_seed, classes)
     outputs = len(labels)
     return Targets(
         classes.astype(np.int64), labels, np.zeros(outputs), np.ones(outputs), splits, report
@@ -95,7 +95,7 @@ def class_targets(table: Table, split_seed: int) -> Targets:
 def number_targets(table: Table, split_seed: int) -> Targets:
     """The targets of a table as numbers, standardised by the training rows, and the splits."""
     _check_rows(table)
-    splits = split(table.rows, split_seed)
+    splits = _split(table, split_seed)
     standardized, centers, scales = [], [], []
     for name, column in table.targets.items():
         where = f"{table.source}: target {name!r}"
@@ -115,6 +115,18 @@ def number_targets(table: Table, split_seed: int) -> Targets:
         np.array(scales),
         splits,
     )
+
+
+def _split(table: Table, seed: int, classes: Rows | None = None) -> Splits:
+    if table.test is None:
+        return split(table.rows, seed, classes)
+    splits = split_rest(table.rows, seed, table.test, classes)
+    if not all(len(rows) for rows in splits):
+        raise DataError(
+            f"{table.source}: {table.rows - len(table.test)} rows to train and validate, "
+            f"{len(table.test)} to test, are too few"
+        )
+    return splits
 
 
 def _check_rows(table: Table) -> None:

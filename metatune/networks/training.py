@@ -21,20 +21,34 @@ from metatune.networks import checkpoints, metrics
 from metatune.networks.architectures import build
 from metatune.networks.checkpoints import Tensors, prefixed, under
 from metatune.networks.dataset import Dataset
+from metatune.networks.feature_selection import select_features
+from metatune.networks.gradinit import learn_scales
+from metatune.networks.inheritance import INHERITANCES, overlap
 from metatune.networks.initializers import initialize
+from metatune.networks.layer_rates import runs
 from metatune.networks.layers import Dropout
 from metatune.networks.learned import NOTHING, Learned
 from metatune.networks.losses import loss
 from metatune.networks.metrics import Array
-from metatune.networks.schedules import schedule
+from metatune.networks.online_rate import OnlineRate, flat
+from metatune.networks.schedules import schedule, sensitivity
 from metatune.networks.settings import Settings
-from metatune.networks.uniforms import drawn, stream
+from metatune.networks.task_metric import LOSS, class_score, direction_of
+from metatune.networks.uniforms import drawn, normals, stream
 from metatune.networks.updates import UpdateRule
 from metatune.parameters import Value
 from metatune.trial import derive_seed
 
-_INITIALIZATION, _ORDER, _DROPOUT = range(3)  # what a generator is for
+_INITIALIZATION, _ORDER, _DROPOUT, _NOISE = range(4)  # what a generator is for
 CHUNK = 256  # rows predicted at once, by populations for each member: rounding depends on it
+
+# How a proposal may be improved before it is trained (see `refinement`); what is trained here is
+# what came of that.
+REFINEMENTS = ("none", "hypergradient")
+# How members of a population may go on from where others are (see `lineage`), and after how many
+# epochs they do by default; one network alone has nobody to go on from.
+EXPLOITS = ("none", "truncation")
+EXPLOIT_EPOCHS = 3
 
 Scores = dict[str, float]
 
@@ -46,7 +60,9 @@ class Training:
     and no other; ConfigurationError names what does not fit. `epochs` is what the schedule spans.
     `batch_size` is the most rows of a batch: an epoch is made of the fewest equal batches that
     allows, and the few rows left over change with each epoch. `threads` is how many threads torch
-    uses meanwhile, `learned` what `config` may name beside the built-in choices.
+    uses meanwhile, `learned` what `config` may name beside the built-in choices. `parent` are the
+    weights of another network by their places: with `inherit` = "best" it begins from what it has
+    in common with that (see `inheritance`).
     """
 
     def __init__(
@@ -58,6 +74,7 @@ class Training:
         threads: int = 1,
         dtype: torch.dtype = torch.float32,
         learned: Learned = NOTHING,
+        parent: Mapping[str, torch.Tensor] | None = None,
     ) -> None:
         self.config, self.dataset, self.seed = dict(config), dataset, seed
         self.epochs, self.threads, self.dtype, self.learned = epochs, threads, dtype, learned
@@ -65,13 +82,14 @@ class Training:
         rows = len(dataset.train)
         self.batches = math.ceil(rows / settings.whole("batch_size"))
         self.batch_rows = rows // self.batches
-        self.network = build(settings, dataset.shape, dataset.outputs)
-        if self.batch_rows == 1 and settings["normalization"] == "batch":
+        self.network = build(settings, dataset.shape, dataset.outputs, seed)
+        select_features(self.network, settings, dataset)
+        if self.batch_rows == 1 and config.get("normalization") == "batch":
             raise settings.error("batch_size", "larger, for batch normalization needs two rows")
         with threads_of_torch(threads):
             batch = self.order(0)[0]
             generator = self._generator(_INITIALIZATION, 0)
-            initialize(self.network, settings, generator, dataset.train.inputs[batch])
+            initialize(self.network, settings, generator, dataset.train.inputs[batch], learned)
         self.network.to(dtype)
         self.loss = loss(settings, dataset, learned)
         self.schedule = schedule(settings, learned)
@@ -79,7 +97,23 @@ class Training:
         self.rule = UpdateRule.read(settings)
         clips = settings.flag("gradient_clipping")
         self.gradient_norm = settings.number("gradient_norm", 0.0) if clips else math.inf
+        self.layer_rates = runs(self.network, _layer_rate_ratio(settings, self.rule))
+        self.input_noise = settings.number("input_noise", 0.0, default=0.0)
+        if self.input_noise and dataset.words:
+            raise settings.error("input_noise", "0 for documents, whose inputs are no quantities")
+        moves = sensitivity(settings)
+        settings.choice("refine", REFINEMENTS, default="none")
+        self.inherit = settings.choice("inherit", INHERITANCES, default="none")
+        if settings.choice("exploit", EXPLOITS, default="none") != "none":
+            settings.whole("exploit_epochs", default=EXPLOIT_EPOCHS)
         settings.check_all_read()
+        if config.get("initializer") == "gradinit":
+            with threads_of_torch(threads):
+                self._learn_scales()
+        if self.inherit == "best":
+            overlap(self.network, parent or {})
+        parameters = list(self.network.parameters())
+        self.online = OnlineRate.of(moves, parameters) if moves else None
         self.epoch = 0
         self.best_epoch = 0
         self.best_loss = math.inf
@@ -88,7 +122,15 @@ class Training:
     @cached_property
     def optimizer(self) -> torch.optim.Optimizer:
         """Torch's optimizer of the network."""
-        return self.rule.optimizer(self.network.parameters())
+        if len(self.layer_rates) == 1:
+            return self.rule.optimizer(self.network.parameters())
+        named = dict(self.network.named_parameters())
+        return self.rule.optimizer(
+            [
+                {"params": [named[name] for name in run.names], "multiplier": run.multiplier}
+                for run in self.layer_rates
+            ]
+        )
 
     def step(self) -> Scores:
         """Train one epoch, and score it on the validation rows, see `epoch_scores`."""
@@ -98,8 +140,10 @@ class Training:
             weights = self.network.state_dict()
             predicted = self._predict(self.dataset.validation.inputs, weights)
         scores = epoch_scores(self.epoch, train_loss, predicted, self.dataset)
-        if scores["validation_loss"] < self.best_loss:
-            self.best_epoch, self.best_loss = self.epoch, scores["validation_loss"]
+        value = scores[self.dataset.metric]
+        loss = -value if direction_of(self.dataset.metric) == "maximize" else value
+        if loss < self.best_loss:
+            self.best_epoch, self.best_loss = self.epoch, loss
             self.best_weights = {k: v.clone() for k, v in self.network.state_dict().items()}
         return scores
 
@@ -108,9 +152,16 @@ class Training:
         last = self.epochs if epochs is None else epochs
         return [self.step() for _ in range(self.epoch, last)]
 
-    def use(self, weights: Tensors, buffers: Tensors, states: Mapping[str, Tensors]) -> None:
-        """Train these tensors, in place, instead of its own: weights and buffers by name, and
-        each of the optimizer's states by that of its weight."""
+    def use(
+        self,
+        weights: Tensors,
+        buffers: Tensors,
+        states: Mapping[str, Tensors],
+        online: OnlineRate | None = None,
+    ) -> None:
+        """Train these tensors, in place, instead of its own: weights and buffers by name, each of
+        the optimizer's states by that of its weight, and the state of an online schedule."""
+        self.online = online
         for name, parameter in self.network.named_parameters():
             parameter.data = weights[name]
             self.optimizer.state[parameter] = {kind: of[name] for kind, of in states.items()}
@@ -129,6 +180,11 @@ class Training:
         targets = test.targets.numpy()
         if self.dataset.kind == "classification":
             scores = metrics.classification_scores(predicted, targets)
+            name = self.dataset.metric.removeprefix("validation_")
+            if name not in (*scores, "loss"):
+                scores[name] = class_score(
+                    self.dataset.metric, self.dataset.labels, predicted, targets
+                )
         else:
             center, scale = self.dataset.target_center, self.dataset.target_scale
             scores = metrics.regression_scores(predicted * scale + center, targets * scale + center)
@@ -143,6 +199,8 @@ class Training:
             state = self.optimizer.state.get(parameter, {})
             kept = {key: value for key, value in state.items() if torch.is_tensor(value)}
             tensors |= prefixed(f"optimizer/{name}", kept)
+        if self.online is not None:
+            tensors |= prefixed("online", self.online.tensors())
         progress = {
             "epoch": self.epoch,
             "best_epoch": self.best_epoch,
@@ -163,6 +221,8 @@ class Training:
         groups = self.optimizer.state_dict()["param_groups"]
         kept = {i: state for i, state in states.items() if state}
         self.optimizer.load_state_dict({"state": kept, "param_groups": groups})
+        if self.online is not None:
+            self.online = OnlineRate(self.online.sensitivities, **under("online", tensors))
         self.best_weights = under("best", tensors)
         self.epoch, self.best_epoch = scalars["epoch"], scalars["best_epoch"]
         self.best_loss = math.inf if scalars["best_loss"] is None else scalars["best_loss"]
@@ -174,14 +234,19 @@ class Training:
         self.network.train()
         total = torch.zeros((), dtype=self.dtype)
         order = self.order(self.epoch)[:batches]
-        for index, (rows, uniforms) in enumerate(zip(order, self._uniforms(batches), strict=True)):
+        drawn_now = zip(order, self._uniforms(batches), self._noises(batches), strict=True)
+        for index, (rows, uniforms, noise) in enumerate(drawn_now):
             for dropout, of_members in uniforms:
                 dropout.uniforms = of_members[0]
-            for group in self.optimizer.param_groups:
-                group["lr"] = self.learning_rate_at(self.epoch, index)
-            batch_loss = self.loss(self.network(inputs[rows]), targets[rows])
+            seen = inputs[rows] if noise is None else inputs[rows] + noise
+            batch_loss = self.loss(self.network(seen), targets[rows])
             self.optimizer.zero_grad(set_to_none=True)
             batch_loss.backward()  # type: ignore[no-untyped-call]
+            rate = self.learning_rate_at(self.epoch, index)
+            if self.online is not None:
+                rate *= self._moved(self.online)
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate * group.get("multiplier", 1.0)
             if self.gradient_norm < math.inf:
                 nn.utils.clip_grad_norm_(self.network.parameters(), self.gradient_norm)
             self.optimizer.step()
@@ -197,6 +262,22 @@ class Training:
             return
         for step in drawn(self.dropout_stream(self.epoch)[None], sites, batches):
             yield [(found[name], of_members) for name, of_members in step.items()]
+
+    def _noises(self, batches: int) -> Iterator[torch.Tensor | None]:
+        """For each batch what is added to its inputs, [batch_rows, *shape], if anything is."""
+        if not self.input_noise:
+            yield from [None] * batches
+            return
+        shape = (self.batch_rows, *self.dataset.shape)
+        for noise in normals(self.noise_stream(self.epoch)[None], shape, batches):
+            yield noise[0].to(self.dtype) * self.input_noise
+
+    def _moved(self, online: OnlineRate) -> float:
+        """What an online schedule multiplies the learning rate of the coming update by."""
+        parameters = list(self.network.parameters())
+        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+        online.adapt(flat(parameters), flat(gradients))
+        return float(online.multipliers)
 
     @torch.no_grad()
     def _predict(self, inputs: torch.Tensor, weights: Tensors) -> Array:
@@ -224,6 +305,17 @@ class Training:
         """What keys the dropout of an epoch, see `uniforms`."""
         return stream(self.seed, _DROPOUT, epoch)
 
+    def noise_stream(self, epoch: int) -> torch.Tensor:
+        """What keys the noise on the inputs of an epoch, see `uniforms`."""
+        return stream(self.seed, _NOISE, epoch)
+
+    def _learn_scales(self) -> None:
+        """Scale the initial weights by what a training step on the first batches shows."""
+        inputs, targets = self.dataset.train.inputs.to(self.dtype), self.dataset.train.targets
+        batches = [(inputs[rows], targets[rows]) for rows in self.order(0)]
+        is_adaptive = self.rule.name != "sgd"
+        learn_scales(self.network, self.loss, self.learning_rate, is_adaptive, batches)
+
     def _generator(self, purpose: int, epoch: int) -> torch.Generator:
         return torch.Generator().manual_seed(derive_seed(self.seed, purpose, epoch))
 
@@ -239,11 +331,19 @@ class Training:
         }
 
 
+def _layer_rate_ratio(settings: Settings, rule: UpdateRule) -> float:
+    """The first layer's learning rate over that of the last, 1 where nothing is said."""
+    ratio = settings.number("layer_rate_ratio", 1e-6, 1e6, default=1.0)
+    if ratio != 1.0 and rule.own is not None:
+        raise settings.error("layer_rate_ratio", f"1 or absent with the rule {rule.name!r}")
+    return ratio
+
+
 def epoch_scores(epoch: int, train_loss: float, predicted: Array, dataset: Dataset) -> Scores:
     """Scores of an epoch, from outputs [n, outputs] predicted for the validation rows.
 
     `validation_loss` is the log loss, or the mean squared error of standardised targets; NaN if
-    it or the training loss is not finite.
+    it or the training loss is not finite, and so is the metric of the task if that is another.
     """
     targets = dataset.validation.targets.numpy()
     if dataset.kind == "classification":
@@ -255,7 +355,12 @@ def epoch_scores(epoch: int, train_loss: float, predicted: Array, dataset: Datas
         other = {"validation_rmse": metrics.rmse(predicted * scale, targets * scale)}
     finite = math.isfinite(train_loss + measured)
     scores = {"epoch": epoch, "train_loss": train_loss}
-    return scores | {"validation_loss": measured if finite else math.nan, **other}
+    scores |= {LOSS: measured if finite else math.nan, **other}
+    if (metric := dataset.metric) != LOSS:
+        if metric not in scores:
+            scores[metric] = class_score(metric, dataset.labels, predicted, targets)
+        scores[metric] = scores[metric] if finite else math.nan
+    return scores
 
 
 @contextmanager

@@ -56,6 +56,18 @@ def drawn(
             yield {name: of[index] for name, of in found.items()}
 
 
+def normals(streams: torch.Tensor, shape: tuple[int, ...], steps: int) -> Iterator[torch.Tensor]:
+    """Standard normal numbers [K, *shape] of each of `steps` steps, in float32."""
+    for step in drawn(streams, {"normal": shape}, steps):
+        yield normal(step["normal"])
+
+
+def normal(uniform: torch.Tensor) -> torch.Tensor:
+    """Standard normal numbers of uniform ones: those that have the middles of 2**16 equal cells as
+    their places in the distribution."""
+    return torch.erfinv(uniform * 2.0 + (2.0**-16 - 1.0)).mul_(math.sqrt(2.0))
+
+
 def _mixed(words: torch.Tensor) -> torch.Tensor:
     """Words of 32 bits, scrambled one to one (the finalizer of MurmurHash3; Appleby 2011)."""
     words = words ^ _shifted(words, 16)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import nn
 
+from metatune.networks.layer_rates import Run
+from metatune.networks.online_rate import OnlineRate
+from metatune.networks.own_code import is_own
+from metatune.networks.own_updates import OwnOptimizer, OwnUpdate
 from metatune.networks.settings import Settings
 
 _EPSILON = 1e-8
@@ -23,7 +27,8 @@ STATES: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class UpdateRule:
-    """One of torch's optimizers and its hyperparameters, but for the learning rate."""
+    """One of torch's optimizers and its hyperparameters, but for the learning rate; or a rule of
+    the user's, `own`, which has others."""
 
     name: str
     weight_decay: float
@@ -31,10 +36,13 @@ class UpdateRule:
     nesterov: bool = False
     beta1: float = 0.0
     beta2: float = 0.0
+    own: OwnUpdate | None = None
 
     @classmethod
     def read(cls, settings: Settings) -> UpdateRule:
         """The rule that `settings` name."""
+        if is_own(settings["optimizer"]):
+            return cls(str(settings["optimizer"]), 0.0, own=OwnUpdate.read(settings))
         name = settings.choice("optimizer", STATES)
         decay = settings.number("weight_decay", 0.0)
         if name == "sgd":
@@ -43,8 +51,18 @@ class UpdateRule:
         beta1, beta2 = (settings.number(beta, 0.0, 0.999999) for beta in ("beta1", "beta2"))
         return cls(name, decay, beta1=beta1, beta2=beta2)
 
-    def optimizer(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-        """Torch's optimizer of some parameters; its learning rate is to be set before a step."""
+    @property
+    def states(self) -> tuple[str, ...]:
+        """What it keeps beside the weights, by name."""
+        return STATES[self.name] if self.own is None else self.own.states
+
+    def optimizer(
+        self, parameters: Iterable[nn.Parameter] | Iterable[dict[str, Any]]
+    ) -> torch.optim.Optimizer:
+        """Torch's optimizer of some parameters, or of groups of them; its learning rates are to
+        be set before a step."""
+        if self.own is not None:
+            return OwnOptimizer(parameters, self.own)
         if self.name == "sgd":
             return torch.optim.SGD(
                 parameters,
@@ -77,15 +95,23 @@ class RowwiseUpdate:
     """The update of K networks by rules of one name, row by row.
 
     On a processor each row then stays in its cache, and rounds as torch's own optimizer rounds.
-    `limits` are the gradient norms [K] that members are clipped to, infinite for none. For use on
-    the same tensors again and again.
+    `limits` are the gradient norms [K] that members are clipped to, infinite for none, and `runs`
+    what learning rates are multiplied by along each row. For use on the same tensors again and
+    again.
     """
 
-    def __init__(self, rules: Sequence[UpdateRule], limits: Sequence[float], like: torch.Tensor):
-        self._rules = rules
+    def __init__(
+        self,
+        rules: Sequence[UpdateRule],
+        limits: Sequence[float],
+        like: torch.Tensor,
+        runs: Sequence[Sequence[Run]] | None = None,
+    ) -> None:
+        whole = [Run((), like.shape[1], 1.0)]
+        self._rules, self._runs = rules, [whole] * len(rules) if runs is None else runs
         clips = min(limits) < math.inf
         self._limits = torch.tensor(limits, dtype=like.dtype)[:, None] if clips else None
-        self._rows: list[tuple[torch.Tensor, list[torch.Tensor], torch.Tensor]] = []
+        self._parts: list[_Part] = []
 
     def prepare(self, rates: torch.Tensor, steps: torch.Tensor) -> None:
         """See Update."""
@@ -97,13 +123,38 @@ class RowwiseUpdate:
         """See Update."""
         if self._limits is not None:
             gradients = clipped(gradients, self._limits)
-        if not self._rows:
-            kept = zip(*(state.unbind() for state in states), strict=True)
-            rows = zip(weights.unbind(), kept, self._steps[:, 0].unbind(), strict=True)
-            self._rows = [(weight, list(state), step) for weight, state, step in rows]
-        lines = zip(self._rules, self._rows, gradients.unbind(), self._rates, strict=True)
-        for rule, (weight, state, step), gradient, rate in lines:
-            _update_row(rule, weight, gradient, state, step, rate)
+        if not self._parts:
+            self._parts = list(self._cut(weights, states))
+        rows = gradients.unbind()
+        for part in self._parts:
+            gradient = rows[part.row]
+            if len(gradient) > part.place.stop - part.place.start:
+                gradient = gradient[part.place]
+            rate = self._rates[part.row] * part.multiplier
+            _update_row(part.rule, part.weight, gradient, part.states, part.step, rate)
+
+    def _cut(self, weights: torch.Tensor, states: Sequence[torch.Tensor]) -> Iterator[_Part]:
+        """What each rule updates with one learning rate."""
+        for row, (rule, runs) in enumerate(zip(self._rules, self._runs, strict=True)):
+            start = 0
+            for run in runs:
+                at = row, slice(start, start + run.count)
+                kept = [state[at] for state in states]
+                yield _Part(*at, rule, run.multiplier, weights[at], kept, self._steps[row, 0])
+                start += run.count
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A run of the weights of one network, as views."""
+
+    row: int
+    place: slice
+    rule: UpdateRule
+    multiplier: float
+    weight: torch.Tensor
+    states: list[torch.Tensor]
+    step: torch.Tensor
 
 
 def _update_row(
@@ -166,8 +217,15 @@ def _(gradients: torch.Tensor, limits: torch.Tensor) -> torch.Tensor:
 class StackedUpdate:
     """The same by operations on all rows at once, which can be compiled."""
 
-    def __init__(self, rules: Sequence[UpdateRule], limits: Sequence[float], like: torch.Tensor):
+    def __init__(
+        self,
+        rules: Sequence[UpdateRule],
+        limits: Sequence[float],
+        like: torch.Tensor,
+        runs: Sequence[Sequence[Run]] | None = None,
+    ) -> None:
         self.name = rules[0].name
+        self._multipliers = None if runs is None else multipliers(runs).to(like)
 
         def column(values: Sequence[float]) -> torch.Tensor:
             return torch.tensor(values, dtype=like.dtype, device=like.device)[:, None]
@@ -183,6 +241,7 @@ class StackedUpdate:
 
     def prepare(self, rates: torch.Tensor, steps: torch.Tensor) -> None:
         """See Update; a compiled update would compute these columns again for every weight."""
+        rates = rates if self._multipliers is None else rates * self._multipliers
         self._rates, self._left = rates, 1.0 - rates * self._decay
         self._size = rates / (1.0 - self._beta1**steps)
         self._root = (1.0 - self._beta2**steps).sqrt()
@@ -222,3 +281,33 @@ class StackedUpdate:
         squares.mul_(self._beta2).addcmul_(gradients * (1.0 - self._beta2), gradients)
         spread = squares.sqrt().div_(self._root).add_(_EPSILON)
         weights.addcdiv_(average * self._size, spread, value=-1.0)
+
+
+def multipliers(runs: Sequence[Sequence[Run]]) -> torch.Tensor:
+    """What the learning rate of each weight is multiplied by: [K, P] in float64."""
+    values = [[run.multiplier for run in of_row] for of_row in runs]
+    counts = [[run.count for run in of_row] for of_row in runs]
+    rows = [
+        torch.tensor(value, dtype=torch.float64).repeat_interleave(torch.tensor(count))
+        for value, count in zip(values, counts, strict=True)
+    ]
+    return torch.stack(rows)
+
+
+class OnlineUpdate:
+    """An update with learning rates that follow the gradients (see OnlineRate)."""
+
+    def __init__(self, update: Update, online: OnlineRate) -> None:
+        self._update, self._online = update, online
+
+    def prepare(self, rates: torch.Tensor, steps: torch.Tensor) -> None:
+        """See Update."""
+        self._rates, self._steps = rates, steps
+
+    def __call__(
+        self, weights: torch.Tensor, gradients: torch.Tensor, states: Sequence[torch.Tensor]
+    ) -> None:
+        """See Update."""
+        self._online.adapt(weights, gradients)
+        self._update.prepare(self._rates * self._online.multipliers, self._steps)
+        self._update(weights, gradients, states)

@@ -13,18 +13,36 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from numbers import Integral
-from typing import Any, SupportsFloat
+from typing import Any, Protocol, SupportsFloat
 
+from metatune.networks.lineage import LINEAGE
 from metatune.optimizers.optimizer import MetaOptimizer
 from metatune.optimizers.pruning import Pruner
 from metatune.optimizers.random import RandomSearch
+from metatune.orchestration.exploit import moved
 from metatune.orchestration.group_commit import GroupCommit
+from metatune.orchestration.known_refinement import PROPOSED, REFINING_SECONDS
+from metatune.orchestration.known_weights import KEPT
 from metatune.orchestration.reasons import FAILURES, failures
 from metatune.parameters import Value
+from metatune.space import Config
 from metatune.study import Study
+from metatune.task import Task
 from metatune.trial import Checkpoint, Report, Suggestion, Trial, TrialState, derive_seed
 
 Ending = tuple[TrialState, str | None]  # how a trial ends, and why where it fails
+
+
+class Ancestry(Protocol):
+    """Where trials inherit weights from."""
+
+    def inherited(self, config: Config, task: Task, trials: Sequence[Trial]) -> Mapping[str, Any]:
+        """What is to be known of the training of a configuration that begins now."""
+        ...
+
+    def tidy(self, task: Task, trials: Sequence[Trial]) -> None:
+        """Delete the weights of ended trials that no other will begin from."""
+        ...
 
 
 class Coordinator:
@@ -33,7 +51,7 @@ class Coordinator:
     `trials` are those already in the store. The ones among them that were RUNNING are handed out
     again first, each with its number, configuration and seed, its curve cut back to its last
     checkpoint. `deadline` is in seconds of `time.monotonic`, `cost_budget` in seconds of training;
-    `cost` is how many of these all trials have together.
+    `cost` is how many of these all trials have together. `weights` is where trials inherit from.
     """
 
     def __init__(
@@ -45,8 +63,10 @@ class Coordinator:
         commits: GroupCommit,
         deadline: float = math.inf,
         cost_budget: float = math.inf,
+        weights: Ancestry | None = None,
     ) -> None:
         self.study = study
+        self._weights = weights
         self.trials: list[Trial] = []
         self.cost, self.cost_budget = 0.0, cost_budget
         self._deadline = deadline
@@ -189,6 +209,15 @@ class Coordinator:
                 self._record(replace(trial, revision=trial.revision + 1))
             self._commits.flush()  # Ray deletes older checkpoints next
 
+    def keep_weights(self, number: int, name: str) -> None:
+        """Note under which name the weights that trial `number` ends with are kept, for others to
+        begin from; recorded with its end."""
+        trial = self.trials[number]
+        if not trial.state.finished:
+            self._keep(replace(trial, training={**trial.training, KEPT: name}))
+            if self._weights is not None:
+                self._weights.tidy(self.study.task, self.trials)
+
     def note_done(self, number: int) -> None:
         """Note the last report of trial `number`, which its last checkpoint or `finish` ends."""
         self._done.add(number)
@@ -210,7 +239,29 @@ class Coordinator:
 
     def lose_checkpoint(self, number: int) -> None:
         """Note that trial `number` starts from the beginning, its checkpoint being gone."""
-        self._keep(_cut_back(replace(self.trials[number], checkpoint=None)))
+        trial = self.trials[number]
+        training = {name: known for name, known in trial.training.items() if name != LINEAGE}
+        self._keep(_cut_back(replace(trial, checkpoint=None, training=training)))
+
+    def exploit(self, number: int, source: int, config: Config) -> None:
+        """Note that trial `number` goes on with `config` from where trial `source` is; recorded by
+        the next `commit`."""
+        self._keep(moved(self.trials[number], self.trials[source], config))
+
+    def refine(self, number: int, values: Config, seconds: float) -> None:
+        """Note that trial `number` trains with `values` in place of those that were proposed, which
+        are kept as PROPOSED in what is known of its training, and that finding them took
+        `seconds`; durable when this returns. The first values hold."""
+        trial = self.trials[number]
+        if trial.state.finished or PROPOSED in trial.training:
+            return
+        config = self.study.space.check({**trial.config, **values}, f"trial {number}, refined")
+        proposed = {name: trial.config[name] for name in values}
+        training = {**trial.training, PROPOSED: proposed, REFINING_SECONDS: seconds}
+        suggestion = replace(trial.suggestion, config=config)
+        revision = trial.revision + 1
+        self._record(replace(trial, suggestion=suggestion, training=training, revision=revision))
+        self._commits.flush()
 
     def hand_out_again(self, number: int) -> None:
         """Note that trial `number` was not started and has to be."""
@@ -279,7 +330,9 @@ class Coordinator:
     def _trial(self, suggestion: Suggestion, population: str | None = None) -> Trial:
         study, number = self.study, len(self.trials)
         seed = derive_seed(study.seed, number, 1)
-        training = study.training
+        training = dict(study.training)
+        if self._weights is not None:
+            training |= self._weights.inherited(suggestion.config, study.task, self.trials)
         return Trial(study.name, number, suggestion, seed, population=population, training=training)
 
     def _problem(self, metrics: Mapping[str, Any], step: int) -> str | None:

@@ -9,9 +9,11 @@ from pyarrow import fs
 from ray import tune
 
 from metatune.networks.dataset import Dataset
+from metatune.orchestration.initial_weights import InitialWeights
 from metatune.orchestration.mailbox import Line, SearchOver
 from metatune.orchestration.population_worker import PopulationWorker
 from metatune.orchestration.snapshots import Snapshots
+from metatune.space import SearchSpace
 
 # Ray Tune handles each result in some milliseconds, which a result for every tick would add up to.
 RESULT_SECONDS = 1.0
@@ -32,8 +34,11 @@ class PopulationTrainable(tune.Trainable):
         mailbox: Any,
         filesystem: fs.FileSystem,
         folder: str,
+        weights: InitialWeights,
+        space: SearchSpace,
     ) -> None:
         """Make ready to train a population."""
+        self._weights, self._space = weights, space
         self._dataset, self._settings, self._line = dataset, training, Line(mailbox)
         self._filesystem, self._folder = filesystem, folder
         self.reset_config(config)
@@ -58,7 +63,15 @@ class PopulationTrainable(tune.Trainable):
 
     def _begun(self) -> PopulationWorker:
         snapshots = Snapshots(self._filesystem, f"{self._folder}/{self._name}")
-        return PopulationWorker(self._name, self._line, self._dataset, self._settings, snapshots)
+        return PopulationWorker(
+            self._name,
+            self._line,
+            self._dataset,
+            self._settings,
+            snapshots,
+            self._weights,
+            self._space,
+        )
 
 
 def population_trainable(
@@ -67,9 +80,11 @@ def population_trainable(
     mailbox: Any,
     filesystem: fs.FileSystem,
     folder: str,
+    weights: InitialWeights,
+    space: SearchSpace,
 ) -> Any:
     """PopulationTrainable on a data set, which is sent to each worker once; snapshots are kept in
-    `folder` on `filesystem`."""
+    `folder` on `filesystem`, members may begin from `weights` and be refined within `space`."""
     return tune.with_parameters(
         PopulationTrainable,
         dataset=dataset,
@@ -77,4 +92,6 @@ def population_trainable(
         mailbox=mailbox,
         filesystem=filesystem,
         folder=folder,
+        weights=weights,
+        space=space,
     )

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from metatune.errors import DamagedFileError, MetatuneError
 from metatune.networks.dataset import Dataset
 from metatune.networks.population import Member, Population
+from metatune.networks.refinement import asks_to_be_refined
+from metatune.orchestration.initial_weights import NOWHERE, InitialWeights
+from metatune.orchestration.known_refinement import PROPOSED, REFINING_SECONDS
 from metatune.orchestration.mailbox import SearchOver
 from metatune.orchestration.populations import MEASURED
 from metatune.orchestration.snapshots import Snapshots
+from metatune.space import SearchSpace
 from metatune.trial import Trial
 
 # Often enough that little is lost with a worker, seldom enough to cost nothing.
@@ -35,7 +39,11 @@ class PopulationWorker:
         dataset: Dataset,
         training: dict[str, Any],
         snapshots: Snapshots,
+        weights: InitialWeights = NOWHERE,
+        space: SearchSpace | None = None,
     ) -> None:
+        self._weights, self._epochs, self._space = weights, training["epochs"], space
+        self._kept: dict[int, str] = {}  # the weights of members that have ended
         self._name, self._call, self._snapshots = name, call, snapshots
         self._attempt, measured = call("begin", name)
         self._population = Population(
@@ -43,6 +51,7 @@ class PopulationWorker:
             epochs=training["epochs"],
             threads=training["threads"],
             device=training.get("device", "cpu"),
+            learned=weights.learned(training),
             **measured,
         )
         self._seconds: dict[int, float] = {}  # of training, by member
@@ -68,12 +77,16 @@ class PopulationWorker:
             self._seconds[number] += share
             epoch = self._population.epoch(number)
             reports.append((number, epoch, metrics, self._seconds[number]))
-        leaving, has_room = self._ask("report", reports)
+        leaving, has_room, exploits = self._ask("report", reports)
+        for one in exploits:
+            self._population.copy(one.source, Member(one.target, one.config, one.seed))
         for number in leaving:
+            if self._population.epoch(number) >= self._epochs:
+                self._keep_weights(number)
             self._population.leave(number)
         if leaving:
             self._note_end()
-        if self._is_due(has_room):
+        if exploits or self._is_due(has_room):
             self._commit()
         if has_room:
             self._fill()
@@ -88,27 +101,57 @@ class PopulationWorker:
     def _fill(self) -> None:
         """Let in the members that the driver has for this population."""
         while trials := self._ask("refill", self._population.numbers):
-            entered = [self._enter(trial) for trial in trials]
-            if not all(entered):
+            entered = [self._enter(trial) for trial in self._refined(trials)]
+            if len(entered) < len(trials) or not all(entered):
                 self._note_end()
                 self._commit()
 
+    def _refined(self, trials: Sequence[Trial]) -> list[Trial]:
+        """The trials with the values that they begin with: those that ask for that are refined,
+        together, or each by itself where one does not fit. Without those that then fail."""
+        space = self._space
+        asking = [trial for trial in trials if space is not None and _is_to_be_refined(trial)]
+        if not asking or space is None:
+            return list(trials)
+        began = time.perf_counter()
+        try:
+            found = self._population.refined([self._member(trial) for trial in asking], space)
+        except Exception as error:
+            if len(asking) > 1:
+                return [one for trial in trials for one in self._refined([trial])]
+            self._fail(asking[0], error)
+            return [trial for trial in trials if trial is not asking[0]]
+        share = (time.perf_counter() - began) / len(asking)
+        revised = {
+            trial.number: self._ask("refine", trial.number, values, share)
+            for trial, values in zip(asking, found, strict=True)
+        }
+        return [revised.get(trial.number, trial) for trial in trials]
+
     def _enter(self, trial: Trial) -> bool:
         """Whether the member could enter, from its checkpoint where it has one; it fails alone."""
-        member = Member(trial.number, trial.config, trial.seed)
         try:
+            member = self._member(trial)
             if not self._resume(member, trial):
                 self._population.enter(member)
         except SearchOver:
             raise
         except Exception as error:
-            is_ours = isinstance(error, MetatuneError)
-            self._ask("fail", trial.number, str(error) if is_ours else traceback.format_exc())
+            self._fail(trial, error)
             return False
         return True
 
+    def _member(self, trial: Trial) -> Member:
+        parent = self._weights.parent(trial.training)
+        return Member(trial.number, trial.config, trial.seed, parent)
+
+    def _fail(self, trial: Trial, error: Exception) -> None:
+        is_ours = isinstance(error, MetatuneError)
+        reason = str(error) if is_ours else "".join(traceback.format_exception(error))
+        self._ask("fail", trial.number, reason)
+
     def _resume(self, member: Member, trial: Trial) -> bool:
-        self._seconds[member.number] = 0.0
+        self._seconds[member.number] = trial.training.get(REFINING_SECONDS, 0.0)
         saved = trial.checkpoint
         if saved is None:
             return False
@@ -122,6 +165,13 @@ class PopulationWorker:
         self._paths.add(saved.path)
         return True
 
+    def _keep_weights(self, number: int) -> None:
+        """Keep the weights of a member that has ended, for others to begin from."""
+        population = self._population
+        config = population.config(number)
+        kept = self._weights.keep(config, lambda: population.weights_by_place(number))
+        self._kept |= {} if kept is None else {number: kept}
+
     def _note_end(self) -> None:
         if self._ended is None:
             self._ended = time.monotonic()
@@ -131,10 +181,17 @@ class PopulationWorker:
         path = self._snapshots.write(self._population.save) if self.live else None
         is_measured = self._population.at_once is not None
         names = MEASURED if is_measured else ()
-        self._ask("commit", path, {name: getattr(self._population, name) for name in names})
+        measured = {name: getattr(self._population, name) for name in names}
+        self._ask("commit", path, measured, self._kept)
+        self._kept = {}
         self._saved, self._ended = time.monotonic(), None
         self._snapshots.delete(self._paths)
         self._paths = {path} if path else set()
 
     def _ask(self, method: str, *arguments: Any) -> Any:
         return self._call(method, self._name, self._attempt, *arguments)
+
+
+def _is_to_be_refined(trial: Trial) -> bool:
+    fresh = trial.checkpoint is None and PROPOSED not in trial.training
+    return fresh and asks_to_be_refined(trial.config)

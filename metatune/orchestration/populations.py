@@ -13,7 +13,9 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from metatune.orchestration.coordinator import Coordinator, Ending
+from metatune.orchestration.exploit import Exploit, exploits, interval
 from metatune.orchestration.grouping import Group, Grouping
+from metatune.space import Config
 from metatune.trial import Trial, TrialState
 
 # What a member shows after a step: its number, the step, what it measured, seconds of training.
@@ -21,7 +23,7 @@ Report = tuple[int, int, Mapping[str, Any], float]
 
 # What a worker measures, by which numbers are rounded: recorded, so that who goes on uses the same.
 MEASURED = ("at_once", "compiled")
-_CALLS = ("refill", "report", "fail", "restart", "commit")
+_CALLS = ("refill", "report", "fail", "restart", "refine", "commit")
 
 
 class Populations:
@@ -40,6 +42,7 @@ class Populations:
         self._begun = 0
         self._given_up: set[str] = set()
         self._endings: dict[int, Ending] = {}  # of members whose end is not recorded yet
+        self._exploits: dict[int, Exploit] = {}  # of members that go on from others, likewise
         self._is_closed = threading.Event()
         self._lock = threading.Lock()
         for trial in coordinator.trials:  # one whose record was damaged, and which is tried anew
@@ -136,24 +139,36 @@ class Populations:
             self._grouping.add(group.name, self.coordinator.add(suggestion, group.name))
         return [trial for trial in self._live(group) if trial.number not in held]
 
-    def _report(self, group: Group, reports: Sequence[Report]) -> tuple[list[int], bool]:
-        """Which members must leave after these reports, in order of entry, and whether there are
-        others to take their places."""
+    def _report(
+        self, group: Group, reports: Sequence[Report]
+    ) -> tuple[list[int], bool, list[Exploit]]:
+        """Which members must leave after these reports, in order of entry, whether there are
+        others to take their places, and who goes on from whom."""
         for number, step, metrics, seconds in reports:
             problem = self.coordinator.observe(number, step, metrics, seconds)
             if problem is not None:
                 self._endings[number] = TrialState.FAILED, problem
         # Whoever is to stop is compared with all that got there in the same tick.
+        every = interval(group.settings)
         for number, step, *_ in reports:
             if number in self._endings:
                 continue
-            if self.coordinator.should_prune(number):
+            if every is None and self.coordinator.should_prune(number):
                 self._endings[number] = TrialState.PRUNED, None
             elif step >= self._epochs:
                 self._endings[number] = TrialState.COMPLETE, None
         leaving = [number for number, *_ in reports if number in self._endings]
+        going_on = [] if every is None else self._exploited(reports, every)
         held = len(reports) - len(leaving)
-        return leaving, self._room(group) > 0 or len(self._live(group)) > held
+        return leaving, self._room(group) > 0 or len(self._live(group)) > held, going_on
+
+    def _exploited(self, reports: Sequence[Report], every: int) -> list[Exploit]:
+        """Who goes on from whom after these reports; recorded once the worker has saved that."""
+        trials, study = self.coordinator.trials, self.coordinator.study
+        members = [trials[number] for number, *_ in reports if number not in self._endings]
+        found = exploits(members, every, self._epochs, study.task, study.space, study.seed)
+        self._exploits |= {one.target: one for one in found}
+        return found
 
     def _fail(self, group: Group, number: int, error: str) -> bool:
         """Member `number` could not enter."""
@@ -165,9 +180,26 @@ class Populations:
         self.coordinator.lose_checkpoint(number)
         return True
 
-    def _commit(self, group: Group, path: str | None, measured: Mapping[str, Any]) -> bool:
+    def _refine(self, group: Group, number: int, values: Config, seconds: float) -> Trial:
+        """Member `number`, which begins now, does so with other values; the trial as it is then."""
+        self.coordinator.refine(number, values, seconds)
+        return self.coordinator.trials[number]
+
+    def _commit(
+        self,
+        group: Group,
+        path: str | None,
+        measured: Mapping[str, Any],
+        kept: Mapping[int, str] = {},
+    ) -> bool:
         """All members that go on are saved in the folder `path`: make that durable, together with
-        the ends of the others and with what was measured."""
+        the ends of the others, the names of their weights where these are `kept`, and with what was
+        measured."""
+        for number, name in kept.items():
+            self.coordinator.keep_weights(number, name)
+        for number in [number for number in group.members if number in self._exploits]:
+            one = self._exploits.pop(number)
+            self.coordinator.exploit(number, one.source, one.config)
         saved = {trial.number: path for trial in self._live(group) if trial.curve and path}
         self._record(group, saved, measured)
         return True
@@ -182,6 +214,7 @@ class Populations:
         """Back to the last moment that is durable."""
         for number in group.members:
             self._endings.pop(number, None)
+            self._exploits.pop(number, None)
             self.coordinator.rewind(number)
 
     def _live(self, group: Group) -> list[Trial]:

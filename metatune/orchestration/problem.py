@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,9 +11,12 @@ from typing import Any
 from ray import tune
 
 from metatune.errors import SpaceError, TaskError, TrainableError
-from metatune.networks.architectures import IMAGE_NETWORKS
+from metatune.networks.architectures import networks_for
 from metatune.networks.data import Dataset, load
-from metatune.networks.losses import losses_for
+from metatune.networks.losses import fitting_losses
+from metatune.networks.own_code import OWN_CODE, imported, is_own
+from metatune.networks.reading import BUILT_IN
+from metatune.networks.tokens import TokenShape
 from metatune.parameters import Categorical, Value
 from metatune.space import SearchSpace
 from metatune.task import Task
@@ -69,8 +70,10 @@ def network_problem(
     max_steps: int | None = None,
     target: str | None = None,
     threads: int = 1,
+    metric: str | None = None,
 ) -> Problem:
-    """The problem of training the built-in network that the space names on a data set.
+    """The problem of training the built-in network that the space names on a data set, measured by
+    `metric` if not by its validation loss (see `task_metric`).
 
     The choices of `network` and `loss` are narrowed to those that fit the data.
     """
@@ -79,8 +82,9 @@ def network_problem(
             f"task {task.name!r}: the built-in networks take the name of a data set or a file; "
             f"a Task of your own goes with a trainable of your own"
         )
-    data = str(Path(task).resolve()) if Path(task).is_file() else task
-    return dataset_problem(space, load(task, target), data, max_steps, target, threads)
+    dataset = load(task, target, metric=metric)
+    data = task if task in BUILT_IN else str(Path(task).expanduser().resolve())
+    return dataset_problem(space, dataset, data, max_steps, target, threads)
 
 
 def dataset_problem(
@@ -99,10 +103,12 @@ def dataset_problem(
             f"the built-in networks; add one, or give the trainable that it is for"
         )
     searched = searched.restrict("network", _networks_for(dataset, searched))
-    if isinstance(searched.parameters.get("loss"), Categorical):
-        searched = searched.restrict("loss", losses_for(dataset.kind))
+    _check_own_code(searched)
+    losses = searched.parameters.get("loss")
+    if isinstance(losses, Categorical):
+        searched = searched.restrict("loss", fitting_losses(losses.choices, dataset.kind))
     patch = searched.parameters.get("patch")
-    if isinstance(patch, Categorical) and len(dataset.shape) != 3:  # only images have patches
+    if isinstance(patch, Categorical) and not _has_patches(dataset):
         searched = searched.restrict("patch", patch.choices[:1])
     epochs = DEFAULT_EPOCHS if max_steps is None else max_steps
     return Problem(
@@ -123,6 +129,17 @@ def dataset_problem(
     )
 
 
+def _check_own_code(space: SearchSpace) -> None:
+    """Raise SpaceError for a function of the user's that is not there, before anything runs."""
+    for name, parameter in space.parameters.items():
+        for value in parameter.choices if isinstance(parameter, Categorical) else ():
+            if name in OWN_CODE and is_own(value):
+                try:
+                    imported(str(value))
+                except TrainableError as error:
+                    raise SpaceError(f"[{name}] choices: {error}") from error
+
+
 def fused(problem: Problem, size: int, gpus: float) -> Problem:
     """The problem with `size` networks trained as one program, on a GPU if they are given any;
     unchanged where the size is 1."""
@@ -134,21 +151,10 @@ def fused(problem: Problem, size: int, gpus: float) -> Problem:
 
 def import_trainable(name: str) -> Any:
     """What `package.module:name` names; TrainableError says what is missing."""
-    module_name, colon, attribute = name.partition(":")
-    if not colon or not module_name or not attribute:
-        raise TrainableError(f"trainable {name!r} must look like package.module:name")
-    if "" not in sys.path and str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
     try:
-        module = importlib.import_module(module_name)
-    except (Exception, SystemExit) as error:
-        raise TrainableError(
-            f"trainable {name!r}: importing {module_name} failed: {type(error).__name__}: {error}"
-        ) from error
-    trainable = getattr(module, attribute, None)
-    if trainable is None:
-        raise TrainableError(f"trainable {name!r}: {module_name} has no {attribute!r}")
-    return trainable
+        return imported(name)
+    except TrainableError as error:
+        raise TrainableError(f"trainable {error}") from error
 
 
 def _check_trainable(trainable: Any) -> None:
@@ -173,18 +179,22 @@ def _check_trainable(trainable: Any) -> None:
 
 
 def _networks_for(dataset: Dataset, space: SearchSpace) -> Sequence[Value]:
-    """Those choices of `network` that can take the data, for some take nothing but images."""
+    """Those choices of `network` that can take the data."""
     parameter = space.parameters["network"]
     choices = parameter.choices if isinstance(parameter, Categorical) else ()
-    images = len(dataset.shape) == 3
-    fitting = [name for name in choices if images or name not in IMAGE_NETWORKS]
+    known = networks_for(dataset.shape, dataset.kind)
+    fitting = [name for name in choices if is_own(name) or name in known]
     if choices and not fitting:
+        what = "documents" if isinstance(dataset.shape, TokenShape) else "inputs"
         raise SpaceError(
-            f"[network] choices = {list(choices)}: none is for {dataset.name!r} with inputs of "
-            f"shape {dataset.shape}; 'mlp' and 'transformer' are, while these need images "
-            f"[channels, height, width]"
+            f"[network] choices = {list(choices)}: none is for {dataset.name!r}, a "
+            f"{dataset.kind} of {what} of shape {dataset.shape}; these are: {', '.join(known)}"
         )
     return fitting
+
+
+def _has_patches(dataset: Dataset) -> bool:
+    return len(dataset.shape) > 1  # images and signals
 
 
 def _space(space: SearchSpace | str | Path) -> SearchSpace:

@@ -21,6 +21,8 @@ from ray.tune.utils import flatten_dict
 
 from metatune.errors import StoreError
 from metatune.orchestration.coordinator import Coordinator
+from metatune.orchestration.known_refinement import REFINED
+from metatune.orchestration.known_weights import KEPT
 from metatune.orchestration.populations import Populations
 from metatune.orchestration.reasons import failures, raised
 from metatune.orchestration.setbacks import Cause, Setbacks, cause_of, is_full
@@ -44,6 +46,8 @@ def own_metrics(result: Mapping[str, Any], metric: str) -> dict[str, Any]:
 
 def tell(coordinator: Coordinator, number: int, result: dict[str, Any]) -> bool:
     """Tell the coordinator one of Ray's results of trial `number`; True if it must stop now."""
+    if (refined := result.get(REFINED)) is not None:
+        coordinator.refine(number, refined["values"], refined["seconds"])
     metrics = own_metrics(result, coordinator.study.task.metric)
     return coordinator.report(number, result[TRAINING_ITERATION], metrics, result[TIME_TOTAL_S])
 
@@ -99,6 +103,8 @@ class TrialRecorder(_Recorder):
         number = self._running[trial.trial_id]
         tell(self._coordinator, number, result)
         if result.get(DONE):
+            if KEPT in result:
+                self._coordinator.keep_weights(number, result[KEPT])
             self._coordinator.note_done(number)
 
     def on_checkpoint(

@@ -20,6 +20,7 @@ from metatune.experience.store import ExperienceStore
 from metatune.networks.dataset import Dataset
 from metatune.orchestration.cluster import environment
 from metatune.orchestration.coordinator import Coordinator
+from metatune.orchestration.initial_weights import InitialWeights
 from metatune.orchestration.mailbox import MailboxDiedError, Service
 from metatune.orchestration.population_trainable import population_trainable
 from metatune.orchestration.populations import Populations
@@ -124,6 +125,8 @@ def _train_populations(
             service.mailbox,
             store.filesystem,
             f"{run_folder(store, coordinator.study.name)}/populations",
+            initial_weights(store, coordinator.study.name),
+            coordinator.study.space,
         )
 
         def fit(watch: ClusterWatch) -> None:
@@ -219,6 +222,11 @@ def _fit(
 def run_folder(store: ExperienceStore, study: str) -> str:
     """Where Ray keeps checkpoints and files of its own for a study, in the store's file system."""
     return store.path("runs", hashlib.sha256(study.encode()).hexdigest()[:16])
+
+
+def initial_weights(store: ExperienceStore, study: str) -> InitialWeights:
+    """What trainings of a study begin from."""
+    return InitialWeights(store.uri, f"{run_folder(store, study)}/parents")
 
 
 class _FolderNames:

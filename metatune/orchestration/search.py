@@ -27,6 +27,8 @@ from metatune.orchestration.coordinator import Coordinator
 from metatune.orchestration.display import Display
 from metatune.orchestration.group_commit import GroupCommit
 from metatune.orchestration.grouping import check_size
+from metatune.orchestration.initial_weights import with_initializations
+from metatune.orchestration.learned_choices import with_learned
 from metatune.orchestration.learning import (
     StoreMemory,
     fit_shown,
@@ -42,7 +44,7 @@ from metatune.orchestration.opening import (
 from metatune.orchestration.populations import Populations
 from metatune.orchestration.problem import Problem, fused, network_problem, own_problem
 from metatune.orchestration.resources import Resources
-from metatune.orchestration.running import run, run_folder, run_populations
+from metatune.orchestration.running import initial_weights, run, run_folder, run_populations
 from metatune.orchestration.snapshots import Snapshots
 from metatune.orchestration.trainable import configured, network_trainable
 from metatune.space import SearchSpace
@@ -84,6 +86,7 @@ def search(
     pruner: Pruner | None = None,
     max_steps: int | None = None,
     target: str | None = None,
+    metric: str | None = None,
     resources: Resources = Resources(),  # noqa: B008  # frozen
     time_budget: float | None = None,
     cost_budget: float | None = None,
@@ -116,6 +119,10 @@ def search(
         pruner: what stops trials early; by default successive halving where `max_steps` is known.
         max_steps: reports after which a trial ends; for built-in networks epochs, by default 27.
         target: column or array to predict, where `task` is a data file.
+        metric: what built-in networks are measured by, if not by their validation loss:
+            "accuracy", "precision", "recall" or "f1", "recall_at_precision:0.9" or
+            "precision_at_recall:0.8", for the second of two classes or the one named behind another
+            colon; "rmse" for a regression.
         resources: of one trial or population, and how many of them run at a time. A trial that
             fits no node is refused; with an `address` and a `concurrency` it waits instead, since
             the nodes may be yet to come.
@@ -142,7 +149,7 @@ def search(
     check_size(population)
     deadline = math.inf if time_budget is None else time.monotonic() + time_budget
     most = math.inf if cost_budget is None else cost_budget
-    problem = _problem(space, task, trainable, max_steps, target, resources)
+    problem = _problem(space, task, trainable, max_steps, target, resources, metric)
     kept = store if isinstance(store, ExperienceStore) else ExperienceStore(store)
     kept.check_writable()
     name = study or f"{problem.space_name}-{problem.task.name}-{seed}"
@@ -151,6 +158,9 @@ def search(
         known = kept.trials(study=name)
         size = population_size(kept, problem, name, known, population)
         problem = fused(problem, size, resources.gpus)
+        problem = with_learned(problem, kept, name, known)
+        problem = with_initializations(problem, kept, name, known)
+        weights = initial_weights(kept, name) if problem.dataset is not None else None
         with fit_shown(display) as progress:
             record, meta = open_study(
                 kept,
@@ -166,15 +176,15 @@ def search(
                 progress=progress,
             )
         with GroupCommit(partial(_append, kept, lease)) as commits:
-            coordinator = Coordinator(record, known, meta, stops, commits, deadline, most)
+            coordinator = Coordinator(record, known, meta, stops, commits, deadline, most, weights)
             if not coordinator.is_complete():
                 with connected(address):
                     _check_fit(resources, address)
                     check_store(kept.uri, is_shared=shared_store or not kept.is_local)
                     record_study(kept, record, known)
                     _run(coordinator, problem, kept, resources, callbacks, display)
-            if coordinator.is_complete() and problem.dataset is not None:
-                train_best_alone(coordinator, problem.dataset, display)
+            if coordinator.is_complete() and problem.dataset is not None and weights is not None:
+                train_best_alone(coordinator, problem.dataset, display, weights)
             commits.flush()
     is_complete = coordinator.is_complete()
     stopped_by = None if is_complete else coordinator.spent() or "interrupt"
@@ -246,7 +256,10 @@ def _run(
             populations = Populations(coordinator, size, epochs)
             run_populations(populations, problem.dataset, store, resources, seen)
         else:
-            trainable = network_trainable(problem.dataset, problem.training)
+            began_from = initial_weights(store, coordinator.study.name)
+            trainable = network_trainable(
+                problem.dataset, problem.training, began_from, coordinator.study.space
+            )
             steps = problem.max_steps
             run(
                 coordinator,
@@ -270,15 +283,22 @@ def _problem(
     max_steps: int | None,
     target: str | None,
     resources: Resources,
+    metric: str | None,
 ) -> Problem:
     if trainable is not None:
+        if metric is not None:
+            raise InputError(
+                f"metric = {metric!r} is for built-in networks; with a trainable of your own the "
+                f"task says it: Task(name, metric={metric!r})"
+            )
         return own_problem(space, task, trainable, max_steps)
     if resources.bundles:
         raise InputError(
             f"bundles = {list(resources.bundles)!r} are for workers that a trainable starts by "
             f"itself; the built-in networks start none"
         )
-    return network_problem(space, task, max_steps, target, max(1, int(resources.cpus)))
+    threads = max(1, int(resources.cpus))
+    return network_problem(space, task, max_steps, target, threads, metric)
 
 
 def suggest(
@@ -290,18 +310,20 @@ def suggest(
     seed: int = 0,
     optimizer: MetaOptimizer | MakeOptimizer = auto,
     target: str | None = None,
+    metric: str | None = None,
     starter: bool = True,
 ) -> list[Suggestion]:
     """What to try first on `task`, from everything the store knows; nothing is run or recorded.
 
     `task` is a Task, or the name of a data set or data file for the built-in networks; for these
-    `starter` adds the experience that comes with metatune. Raises InputError as `search` does.
+    `metric` is as in `search`, and `starter` adds the experience that comes with metatune. Raises
+    InputError as `search` does.
     """
     _check_options(seed)
     if isinstance(task, Task):
         problem = own_problem(space, task)
     else:
-        problem = network_problem(space, task, None, target)
+        problem = network_problem(space, task, None, target, metric=metric)
     kept = store if isinstance(store, ExperienceStore) else ExperienceStore(store)
     uses = starter and problem.dataset is not None
     experience = known_experience(kept, problem.space, starter=uses)

@@ -68,9 +68,10 @@ def trained(
     data: str = "iris",
     target: str | None = None,
     training: Mapping[str, Value] | None = None,
+    metric: str | None = None,
 ) -> tuple[Study, list[Trial]]:
     """A study of configurations of built-in networks, each trained here."""
-    dataset = load(data, target)
+    dataset = load(data, target, metric=metric)
     known: dict[str, Any] = {
         "data": data, "target": target, "epochs": EPOCHS, "threads": 1,
         "split_seed": dataset.split_seed, "dtype": "float32", "engine": "plain",
@@ -82,7 +83,7 @@ def trained(
     )
     trials = []
     for number, config in enumerate(configs):
-        values = [s["validation_loss"] for s in Training(config, dataset, number, EPOCHS).fit()]
+        values = [s[task.metric] for s in Training(config, dataset, number, EPOCHS).fit()]
         curve = tuple(Report(n, value, n / 10) for n, value in enumerate(values, 1))
         trials.append(
             Trial(

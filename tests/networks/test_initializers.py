@@ -41,7 +41,7 @@ def _inputs(*shape: int) -> torch.Tensor:
 
 
 def _initialized(config: Config, inputs: torch.Tensor, name: str, gain: float = 1.0) -> nn.Module:
-    extra: Config = {} if name == "default" else {"initializer_gain": gain}
+    extra: Config = {} if name in ("default", "gradinit") else {"initializer_gain": gain}
     settings = Settings({**config, "initializer": name, **extra})
     network = build(settings, tuple(inputs.shape[1:]), 5)
     with torch.no_grad():

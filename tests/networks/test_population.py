@@ -298,14 +298,13 @@ def test_an_empty_population_does_nothing(digits: Dataset) -> None:
 
 
 def test_without_a_compiler_everything_runs_all_the_same(
-    digits: Dataset, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    digits: Dataset, caplog: pytest.LogCaptureFixture
 ) -> None:
     from torch._inductor import config
 
-    monkeypatch.setattr(config.cpp, "cxx", ("no-such-compiler",))
     trained = members(MLP, "adamw")
     fused = population(digits, trained, at_once=4, compiled=True)
-    with caplog.at_level(logging.WARNING):
+    with config.patch({"cpp.cxx": ("no-such-compiler",)}), caplog.at_level(logging.WARNING):
         scores = fused.step()
     assert scores == population(digits, trained).step()
     assert not fused.compiled

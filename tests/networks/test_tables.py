@@ -40,3 +40,37 @@ def test_rows_are_taken_with_a_note() -> None:
     column = taken.columns["x"]
     assert isinstance(column, Text)
     assert [column.labels[code] for code in column.codes] == ["c", "a"]
+
+
+def test_signals_documents_and_rows_set_apart_are_part_of_the_digest() -> None:
+    target = {"target": np.arange(4)}
+    values = np.arange(24.0).reshape(4, 2, 3)
+    mails = text(np.array(["a b", "c", "", "a b"]))
+    tables = [
+        Table("here", {}, target, signals=values),
+        Table("here", {}, target, signals=values, test=np.array([3])),
+        Table("here", {}, target, signals=values, test=np.array([2])),
+        Table("here", {}, target, signals=values.reshape(4, 1, 6)),
+        Table("here", {}, target, values[:, None]),
+        Table("here", {}, target, documents=mails),
+        Table("here", {"mail": mails}, target),
+    ]
+    assert len({table.digest() for table in tables}) == len(tables)
+    assert [table.form for table in tables[3:]] == ["signals", "images", "documents", "columns"]
+
+
+def test_large_arrays_have_the_digest_of_their_parts() -> None:
+    pixels = np.arange(3000 * 4, dtype=np.uint8).reshape(3000, 1, 2, 2)
+    whole = Table("here", {}, {"target": np.arange(3000)}, pixels)
+    other = Table("there", {}, {"target": np.arange(3000)}, pixels.astype(np.float64))
+    assert whole.digest() == other.digest()
+
+
+def test_rows_set_apart_keep_their_places_where_others_are_dropped() -> None:
+    target = {"target": np.arange(6)}
+    signals = np.arange(6.0).reshape(6, 1, 1)
+    table = Table("here", {}, target, signals=signals, test=np.array([3, 4, 5]))
+    taken = table.take(np.array([0, 2, 4, 5]), "two dropped")
+    assert taken.test is not None
+    assert taken.signals is not None
+    assert taken.signals[taken.test].ravel().tolist() == [4.0, 5.0]

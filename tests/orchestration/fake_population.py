@@ -32,6 +32,7 @@ class FakePopulation:
         device: str = "cpu",
         at_once: int | None = None,
         compiled: bool = False,
+        learned: Any = None,
     ) -> None:
         self.at_once, self.compiled = at_once, compiled
         self._members: dict[int, Member] = {}
@@ -40,6 +41,9 @@ class FakePopulation:
     @property
     def numbers(self) -> list[int]:
         return list(self._members)
+
+    def config(self, number: int) -> Any:
+        return self._members[number].config
 
     def epoch(self, number: int) -> int:
         return self._epochs[number]
@@ -59,6 +63,10 @@ class FakePopulation:
         except FileNotFoundError as error:
             raise DamagedFileError(f"{folder}: cannot be read") from error
         self.enter(member, epochs[str(member.number)])
+
+    def copy(self, source: int, target: Member) -> None:
+        self._members[target.number] = target
+        self._epochs[target.number] = self._epochs[source]
 
     def step(self) -> dict[int, dict[str, float]]:
         self.at_once = self.at_once or 4

@@ -36,7 +36,7 @@ def commits() -> Iterator[GroupCommit]:
         yield made
 
 
-def opened(commits: GroupCommit, known: list[Trial] = [], **budgets: float) -> Coordinator:  # noqa: B006  # not changed
+def opened(commits: GroupCommit, known: list[Trial] = [], **budgets: Any) -> Coordinator:  # noqa: B006  # not changed
     return Coordinator(STUDY, known, RandomSearch(), NoPruner(), commits, **budgets)
 
 

@@ -76,7 +76,7 @@ def opened(
     trials: Sequence[Trial] = (),
     pruner: Pruner = NO_PRUNER,
     study: Study = STUDY,
-    **kwargs: float,
+    **kwargs: Any,
 ) -> Coordinator:
     return Coordinator(study, trials, Greedy(), pruner, commits, **kwargs)
 

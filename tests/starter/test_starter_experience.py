@@ -22,7 +22,7 @@ from metatune.experience.starter import (
     starter_store,
 )
 from metatune.networks.data import load
-from metatune.networks.reading import BUILT_IN
+from metatune.networks.reading import SCIKIT_LEARN
 from metatune.optimizers.past_surrogate import MOST_TRIALS
 from metatune.optimizers.transfer_model import fit
 from metatune.orchestration.learning import FIT_SEED
@@ -50,7 +50,7 @@ def trials() -> list[Trial]:
 
 def test_there_are_enough_tasks_of_enough_sources() -> None:
     assert len({task.name for _, task in PLANS}) >= 30
-    assert {task.source for _, task in PLANS} > set(BUILT_IN)
+    assert {task.source for _, task in PLANS} > set(SCIKIT_LEARN)
     derived = [task for _, task in PLANS if not task.is_generated]
     assert len(derived) > len(PLANS) / 2
     kinds = Counter(task.dataset().kind for task in TASKS["mlp"])
@@ -71,7 +71,7 @@ def test_every_planned_study_is_there_and_says_what_it_is() -> None:
 
 
 def test_the_whole_sets_are_those_that_a_user_searches() -> None:
-    for source in BUILT_IN:
+    for source in SCIKIT_LEARN:
         name = name_of("mlp", planned("mlp", f"{source}/all"))
         assert STUDIES[name].task.data_hash == load(source).data_hash
         assert STUDIES[name].space == network_problem("mlp", source).space

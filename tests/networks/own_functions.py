@@ -1,0 +1,80 @@
+"""Functions such as users write, for tests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from metatune.networks.layers import Dropout, Shape
+from metatune.networks.settings import Settings
+
+
+class Mixed(nn.Module):
+    """Linear layers mixed by a raw parameter."""
+
+    def __init__(self, features: int, width: int, outputs: int) -> None:
+        super().__init__()
+        self.before, self.after = nn.Linear(features, width), nn.Linear(width, outputs)
+        self.norm, self.drop = nn.BatchNorm1d(width), Dropout(0.2, (width,))
+        self.share = nn.Parameter(torch.randn(width))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Outputs [batch, outputs]."""
+        return self.after(self.drop(self.norm(self.before(x)).relu() * self.share))  # type: ignore[no-any-return]
+
+
+def network(settings: Settings, shape: Shape, outputs: int) -> nn.Module:
+    """A network with a width."""
+    return Mixed(shape[0], settings.whole("my_width"), outputs)
+
+
+def branching(settings: Settings, shape: Shape, outputs: int) -> nn.Module:
+    """A network that looks at values."""
+
+    class Branching(Mixed):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            found = super().forward(x)
+            return found if float(found.detach().sum()) > 0 else 2.0 * found
+
+    return Branching(shape[0], settings.whole("my_width"), outputs)
+
+
+def dropping(settings: Settings, shape: Shape, outputs: int) -> nn.Module:
+    """A network with a dropout of torch's."""
+    return nn.Sequential(nn.Dropout(0.5), nn.Linear(shape[0], outputs))
+
+
+def nothing(settings: Settings, shape: Shape, outputs: int) -> None:
+    """No network."""
+
+
+def predict(network: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
+    """The mean over mirrored inputs."""
+    return (network(inputs) - network(-inputs)) / 2  # type: ignore[no-any-return]
+
+
+def loss(
+    outputs: torch.Tensor, targets: torch.Tensor, margin: Any, slope: Any = 0.5
+) -> torch.Tensor:
+    """A hinge between classes."""
+    right = outputs.gather(1, targets[:, None])
+    cost: torch.Tensor = (margin - right + outputs).clamp(min=0.0) * slope
+    return cost.mean()
+
+
+def update(
+    weight: torch.Tensor,
+    gradient: torch.Tensor,
+    state: tuple[torch.Tensor, ...],
+    learning_rate: Any,
+    friction: Any,
+) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+    """Normalised momentum."""
+    velocity: torch.Tensor = friction * state[0] + gradient
+    step: torch.Tensor = learning_rate * velocity / (velocity.norm() + 1e-3)
+    return weight - step, (velocity,)
+
+
+update.states = 1  # type: ignore[attr-defined]
