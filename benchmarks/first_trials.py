@@ -20,7 +20,7 @@ from rich.progress import track
 from rich.table import Table
 
 from metatune.experience.past import PastTask
-from metatune.networks.data import Dataset, load
+from metatune.networks.data.loading import Dataset, load
 from metatune.networks.training import Training
 from metatune.optimizers.optimizer import MetaOptimizer
 from metatune.optimizers.portfolio import Portfolio

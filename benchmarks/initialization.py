@@ -35,7 +35,7 @@ from results import Row, finish
 from rich.progress import track
 
 from metatune.networks.checkpoints import Tensors
-from metatune.networks.data import Dataset, load
+from metatune.networks.data.loading import Dataset, load
 from metatune.networks.inheritance import weights_by_place
 from metatune.networks.losses import losses_for
 from metatune.networks.meta_initialization import (

@@ -29,7 +29,7 @@ from metatune.experience.starter import (
     starter_sample,
     starter_store,
 )
-from metatune.networks.reading import SCIKIT_LEARN
+from metatune.networks.data.reading import SCIKIT_LEARN
 from metatune.optimizers.auto import ByCost
 from metatune.optimizers.past_surrogate import MOST_TRIALS
 from metatune.optimizers.transfer import Transfer

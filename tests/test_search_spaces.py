@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from metatune import Categorical, SearchSpace
 from metatune.errors import SpaceError
-from metatune.networks.architectures import networks_for
-from metatune.networks.data import Dataset, Split, load
+from metatune.networks.architectures.building import networks_for
+from metatune.networks.data.loading import Dataset, Split, load
+from metatune.networks.data.reading import SCIKIT_LEARN
 from metatune.networks.losses import losses_for
-from metatune.networks.reading import SCIKIT_LEARN
 from metatune.networks.training import Training
 from metatune.orchestration.problem import network_problem
 from metatune.space import shipped_spaces

@@ -8,11 +8,11 @@ from dataclasses import replace
 import torch
 from results import Row
 
-from metatune.networks.data import Split, load
-from metatune.networks.hypergradient import hypergradients, plain_losses
-from metatune.networks.hyperparameters import hyperparameters
+from metatune.networks.data.loading import Split, load
+from metatune.networks.hypergradients.hypergradient import hypergradients, plain_losses
+from metatune.networks.hypergradients.hyperparameters import hyperparameters
+from metatune.networks.hypergradients.unrolling import Unrolling
 from metatune.networks.training import Training
-from metatune.networks.unrolling import Unrolling
 from metatune.space import Config
 
 STEPS = 5

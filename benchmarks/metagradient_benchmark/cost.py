@@ -11,13 +11,13 @@ import torch
 from results import Row
 
 from metatune.networks.checkpoints import Tensors
-from metatune.networks.data import Dataset, Split, load
-from metatune.networks.hypergradient import windows
-from metatune.networks.hyperparameters import hyperparameters
+from metatune.networks.data.loading import Dataset, Split, load
+from metatune.networks.hypergradients.hypergradient import windows
+from metatune.networks.hypergradients.hyperparameters import hyperparameters
+from metatune.networks.hypergradients.unrolling import Unrolling
 from metatune.networks.program import ONLINE_RATES, ONLINE_WEIGHTS, WEIGHTS, Program
 from metatune.networks.stacked_training import StackedTraining
 from metatune.networks.training import Training
-from metatune.networks.unrolling import Unrolling
 from metatune.space import Config
 
 STEPS = 20

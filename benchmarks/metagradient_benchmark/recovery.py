@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from results import Row
 
-from metatune.networks.data import Dataset, load
+from metatune.networks.data.loading import Dataset, load
+from metatune.networks.hypergradients.refinement import refine
 from metatune.networks.population import Member, Population
-from metatune.networks.refinement import refine
 from metatune.networks.training import Training
 from metatune.parameters import Float
 from metatune.space import Config, SearchSpace

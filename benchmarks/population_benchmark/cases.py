@@ -11,9 +11,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from metatune.networks.data import load
-from metatune.networks.dataset import Dataset, Split
-from metatune.networks.layers import Dropout
+from metatune.networks.architectures.layers import Dropout
+from metatune.networks.data.dataset import Dataset, Split
+from metatune.networks.data.loading import load
 from metatune.networks.training import Training
 from metatune.parameters import Value
 

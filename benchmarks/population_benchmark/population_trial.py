@@ -6,7 +6,7 @@ from typing import Any
 
 from ray import tune
 
-from metatune.networks.dataset import Dataset
+from metatune.networks.data.dataset import Dataset
 from metatune.networks.population import Member, Population
 
 

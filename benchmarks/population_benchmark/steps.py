@@ -10,7 +10,7 @@ import torch
 from results import Row
 
 from metatune.networks.checkpoints import Tensors
-from metatune.networks.dataset import Dataset
+from metatune.networks.data.dataset import Dataset
 from metatune.networks.program import Program
 from metatune.networks.stacked_training import StackedTraining
 from metatune.networks.training import Training

@@ -10,7 +10,7 @@ import numpy as np
 from ray import tune
 from results import Row
 
-from metatune.networks.data import load
+from metatune.networks.data.loading import load
 from metatune.orchestration.cluster import connected, environment
 from population_benchmark.cases import mlp
 from population_benchmark.plain_trials import EPOCHS, ClassTrial, function_trial

@@ -11,17 +11,17 @@ from metatune.errors import ConfigurationError
 from metatune.export.documents import said_of_seeds
 from metatune.export.program import Program
 from metatune.export.retraining import check_built_in
+from metatune.networks.data.reading import BUILT_IN
+from metatune.networks.data.task_metric import CLASSIFICATION
 from metatune.networks.own_code import own_names
-from metatune.networks.reading import BUILT_IN
-from metatune.networks.task_metric import CLASSIFICATION
 from metatune.parameters import Categorical
 from metatune.space import SearchSpace, shipped_spaces
 
 _NETWORKS = "metatune.networks"
 _READERS = {
-    ".csv": ("reading", "_csv"),
-    ".parquet": ("reading", "_parquet"),
-    ".npz": ("arrays", "read_npz"),
+    ".csv": ("data.reading", "_csv"),
+    ".parquet": ("data.reading", "_parquet"),
+    ".npz": ("data.arrays", "read_npz"),
 }
 _ERRORS = ("ConfigurationError", "DataError")
 # What options of no shipped space ask for, and whether a function of the user's is meant.
@@ -122,7 +122,7 @@ def to_script(exported: dict[str, Any], space: SearchSpace) -> str:
     program = Program(
         roots=[
             reader,
-            (f"{_NETWORKS}.data", "prepare"),
+            (f"{_NETWORKS}.data.loading", "prepare"),
             (f"{_NETWORKS}.training", "Training"),
         ],
         calls=_CALLS,
@@ -179,9 +179,9 @@ def _spelled_out(exported: dict[str, Any]) -> dict[str, Any]:
 def _reading(data: str) -> tuple[tuple[str, str], str]:
     """The function that reads the data, its module first, and the statements that call it."""
     if data in BUILT_IN:
-        return (f"{_NETWORKS}.reading", "_built_in"), "table = _built_in(DATA, TARGET)"
+        return (f"{_NETWORKS}.data.reading", "_built_in"), "table = _built_in(DATA, TARGET)"
     if Path(data).is_dir():
-        return (f"{_NETWORKS}.cifar", "read_folder"), _FROM_FOLDER
+        return (f"{_NETWORKS}.data.cifar", "read_folder"), _FROM_FOLDER
     reader = _READERS.get(Path(data).suffix.lower())
     if reader is None:
         raise ConfigurationError(

@@ -10,8 +10,8 @@ from typing import Any
 from metatune.errors import ConfigurationError, DataError, TaskError
 from metatune.export.documents import document
 from metatune.networks.checkpoints import Tensors
-from metatune.networks.data import load
-from metatune.networks.dataset import Dataset
+from metatune.networks.data.dataset import Dataset
+from metatune.networks.data.loading import load
 from metatune.networks.lineage import LINEAGE, LineageTraining, training_along
 from metatune.networks.training import Training
 from metatune.orchestration.initial_weights import InitialWeights

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import nn
 
+from metatune.networks.architectures.layers import Dropout
 from metatune.networks.checkpoints import Tensors
-from metatune.networks.layers import Dropout
 from metatune.networks.losses import Loss
 
 STEPS = 60

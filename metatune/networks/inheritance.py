@@ -13,8 +13,8 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import nn
 
+from metatune.networks.architectures.layers import Embedding
 from metatune.networks.checkpoints import Tensors
-from metatune.networks.layers import Embedding
 
 # Choices of the setting `inherit`: whose weights a trial of a search begins from.
 INHERITANCES = ("none", "best")

@@ -16,9 +16,9 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import nn
 
+from metatune.networks.architectures.layers import Embedding
 from metatune.networks.checkpoints import under
 from metatune.networks.inheritance import overlap, scale
-from metatune.networks.layers import Embedding
 from metatune.networks.learned import NOTHING, Learned
 from metatune.networks.settings import Settings
 

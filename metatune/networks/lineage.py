@@ -15,7 +15,7 @@ import torch
 
 from metatune.errors import ConfigurationError
 from metatune.networks.checkpoints import Tensors
-from metatune.networks.dataset import Dataset
+from metatune.networks.data.dataset import Dataset
 from metatune.networks.learned import NOTHING, Learned
 from metatune.networks.online_rate import OnlineRate
 from metatune.networks.training import Scores, Training

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import torch
 
-from metatune.networks.dataset import Dataset
+from metatune.networks.data.dataset import Dataset
+from metatune.networks.data.tables import Kind
 from metatune.networks.learned import NOTHING, Learned
 from metatune.networks.own_code import further_numbers, is_own, own_function
 from metatune.networks.settings import Settings
-from metatune.networks.tables import Kind
 from metatune.parameters import Value
 
 Parameters = Sequence[float] | torch.Tensor

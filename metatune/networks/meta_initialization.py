@@ -15,7 +15,7 @@ from typing import Literal
 import torch
 
 from metatune.networks.checkpoints import Tensors, prefixed, under
-from metatune.networks.dataset import Dataset
+from metatune.networks.data.dataset import Dataset
 from metatune.networks.inheritance import gradients_by_place, is_of_task, weights_by_place
 from metatune.networks.initializers import LEARNED, SCALES
 from metatune.networks.learned import NOTHING, Learned

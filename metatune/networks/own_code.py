@@ -25,7 +25,7 @@ import torch
 from torch import nn
 
 from metatune.errors import TrainableError
-from metatune.networks.layers import Shape
+from metatune.networks.architectures.layers import Shape
 from metatune.networks.settings import Settings
 from metatune.parameters import Value
 
@@ -120,8 +120,8 @@ def own_network(settings: Settings, shape: Shape, outputs: int, seed: int) -> nn
         if isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0:
             raise settings.error(
                 "network",
-                f"one whose dropout is metatune.networks.layers.Dropout, so that it follows from "
-                f"the seed; {name!r} is {type(module).__name__}",
+                f"one whose dropout is metatune.networks.architectures.layers.Dropout, so that it "
+                f"follows from the seed; {name!r} is {type(module).__name__}",
             )
     return network
 

@@ -17,15 +17,15 @@ import torch
 
 from metatune.errors import ConfigurationError
 from metatune.networks import checkpoints
+from metatune.networks.architectures.feature_selection import SHARE as FEATURE_SHARE
 from metatune.networks.checkpoints import Tensors, under
-from metatune.networks.dataset import Dataset
-from metatune.networks.feature_selection import SHARE as FEATURE_SHARE
+from metatune.networks.data.dataset import Dataset
+from metatune.networks.hypergradients.refinement import refine
 from metatune.networks.inheritance import weights_by_place
 from metatune.networks.learned import NOTHING, Learned
 from metatune.networks.losses import COEFFICIENTS
 from metatune.networks.own_code import own_names, own_numbers
 from metatune.networks.program import BUFFER, ONLINE_RATES, ONLINE_WEIGHTS, WEIGHTS, Program
-from metatune.networks.refinement import refine
 from metatune.networks.schedules import POINTS
 from metatune.networks.stacked_training import StackedTraining
 from metatune.networks.training import Scores, Training, epoch_scores, threads_of_torch

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from metatune.networks.architectures.layers import Dropout, Shape
 from metatune.networks.checkpoints import Tensors, prefixed, under
-from metatune.networks.layers import Dropout, Shape
 from metatune.networks.losses import Loss
 from metatune.networks.updates import OnlineUpdate, Update, UpdateRule
 

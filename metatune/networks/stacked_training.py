@@ -12,7 +12,7 @@ import psutil
 import torch
 
 from metatune.networks.checkpoints import Tensors, under
-from metatune.networks.dataset import Dataset
+from metatune.networks.data.dataset import Dataset
 from metatune.networks.online_rate import OnlineRate
 from metatune.networks.own_updates import OwnStackedUpdate
 from metatune.networks.program import (

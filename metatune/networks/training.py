@@ -17,23 +17,24 @@ import numpy as np
 import torch
 from torch import nn
 
-from metatune.networks import checkpoints, metrics
-from metatune.networks.architectures import build
+from metatune.networks import checkpoints
+from metatune.networks.architectures.building import build
+from metatune.networks.architectures.feature_selection import select_features
+from metatune.networks.architectures.layers import Dropout
 from metatune.networks.checkpoints import Tensors, prefixed, under
-from metatune.networks.dataset import Dataset
-from metatune.networks.feature_selection import select_features
+from metatune.networks.data import metrics
+from metatune.networks.data.dataset import Dataset
+from metatune.networks.data.metrics import Array
+from metatune.networks.data.task_metric import LOSS, class_score, direction_of
 from metatune.networks.gradinit import learn_scales
 from metatune.networks.inheritance import INHERITANCES, overlap
 from metatune.networks.initializers import initialize
 from metatune.networks.layer_rates import runs
-from metatune.networks.layers import Dropout
 from metatune.networks.learned import NOTHING, Learned
 from metatune.networks.losses import loss
-from metatune.networks.metrics import Array
 from metatune.networks.online_rate import OnlineRate, flat
 from metatune.networks.schedules import schedule, sensitivity
 from metatune.networks.settings import Settings
-from metatune.networks.task_metric import LOSS, class_score, direction_of
 from metatune.networks.uniforms import drawn, normals, stream
 from metatune.networks.updates import UpdateRule
 from metatune.parameters import Value

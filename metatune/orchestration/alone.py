@@ -12,7 +12,7 @@ import time
 from rich.console import Console
 from rich.progress import Progress
 
-from metatune.networks.dataset import Dataset
+from metatune.networks.data.dataset import Dataset
 from metatune.networks.lineage import LINEAGE, training_along
 from metatune.orchestration.coordinator import Coordinator
 from metatune.orchestration.initial_weights import NOWHERE, InitialWeights

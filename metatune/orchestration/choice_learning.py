@@ -16,8 +16,8 @@ import numpy.typing as npt
 
 from metatune.errors import InputError, MetatuneError
 from metatune.experience.store import ExperienceStore
-from metatune.networks.data import load
-from metatune.networks.dataset import Dataset
+from metatune.networks.data.dataset import Dataset
+from metatune.networks.data.loading import load
 from metatune.networks.learned import Learned
 from metatune.networks.losses import COEFFICIENTS
 from metatune.networks.population import Member, Population

@@ -13,9 +13,9 @@ import torch
 
 from metatune.errors import InputError, MetatuneError, SpaceError
 from metatune.experience.store import ExperienceStore
-from metatune.networks.architectures import build
+from metatune.networks.architectures.building import build
 from metatune.networks.checkpoints import Tensors
-from metatune.networks.data import load
+from metatune.networks.data.loading import load
 from metatune.networks.inheritance import is_of_task, weights_by_place
 from metatune.networks.learned import Learned
 from metatune.networks.meta_initialization import (

@@ -8,7 +8,7 @@ from typing import Any
 from pyarrow import fs
 from ray import tune
 
-from metatune.networks.dataset import Dataset
+from metatune.networks.data.dataset import Dataset
 from metatune.orchestration.initial_weights import InitialWeights
 from metatune.orchestration.mailbox import Line, SearchOver
 from metatune.orchestration.population_worker import PopulationWorker

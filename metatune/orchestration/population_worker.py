@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from metatune.errors import DamagedFileError, MetatuneError
-from metatune.networks.dataset import Dataset
+from metatune.networks.data.dataset import Dataset
+from metatune.networks.hypergradients.refinement import asks_to_be_refined
 from metatune.networks.population import Member, Population
-from metatune.networks.refinement import asks_to_be_refined
 from metatune.orchestration.initial_weights import NOWHERE, InitialWeights
 from metatune.orchestration.known_refinement import PROPOSED, REFINING_SECONDS
 from metatune.orchestration.mailbox import SearchOver

@@ -11,12 +11,12 @@ from typing import Any
 from ray import tune
 
 from metatune.errors import SpaceError, TaskError, TrainableError
-from metatune.networks.architectures import networks_for
-from metatune.networks.data import Dataset, load
+from metatune.networks.architectures.building import networks_for
+from metatune.networks.data.loading import Dataset, load
+from metatune.networks.data.reading import BUILT_IN
+from metatune.networks.data.tokens import TokenShape
 from metatune.networks.losses import fitting_losses
 from metatune.networks.own_code import OWN_CODE, imported, is_own
-from metatune.networks.reading import BUILT_IN
-from metatune.networks.tokens import TokenShape
 from metatune.parameters import Categorical, Value
 from metatune.space import SearchSpace
 from metatune.task import Task

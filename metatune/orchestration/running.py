@@ -17,7 +17,7 @@ from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
 from metatune.experience.store import ExperienceStore
-from metatune.networks.dataset import Dataset
+from metatune.networks.data.dataset import Dataset
 from metatune.orchestration.cluster import environment
 from metatune.orchestration.coordinator import Coordinator
 from metatune.orchestration.initial_weights import InitialWeights

@@ -8,9 +8,9 @@ from typing import Any
 from ray import tune
 from ray.tune.result import SHOULD_CHECKPOINT
 
-from metatune.networks.dataset import Dataset
+from metatune.networks.data.dataset import Dataset
+from metatune.networks.hypergradients.refinement import asks_to_be_refined, refine
 from metatune.networks.inheritance import weights_by_place
-from metatune.networks.refinement import asks_to_be_refined, refine
 from metatune.networks.training import Training
 from metatune.orchestration.initial_weights import NOWHERE, InitialWeights
 from metatune.orchestration.known_refinement import PROPOSED, REFINED

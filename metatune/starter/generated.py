@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from sklearn import datasets
 
-from metatune.networks.tables import Kind, Table
+from metatune.networks.data.tables import Kind, Table
 
 _SEED = 7
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from metatune.errors import ConfigurationError
 from metatune.experience.starter import PREFIX, starter_experience, starter_sample
 from metatune.experience.store import ExperienceStore
-from metatune.networks.dataset import Dataset
+from metatune.networks.data.dataset import Dataset
 from metatune.networks.training import Training
 from metatune.optimizers.optimizer import MetaOptimizer
 from metatune.optimizers.optuna_samplers import TPE

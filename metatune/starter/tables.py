@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from metatune.networks.tables import Column, Rows, Table, Text
+from metatune.networks.data.tables import Column, Rows, Table, Text
 
 Change = Callable[[Table], Table]
 Array = npt.NDArray[np.float64]

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from metatune.networks.data import Dataset, prepare
-from metatune.networks.reading import read
-from metatune.networks.tables import Table
+from metatune.networks.data.loading import Dataset, prepare
+from metatune.networks.data.reading import read
+from metatune.networks.data.tables import Table
 from metatune.starter import tables
 from metatune.starter.generated import GENERATED
 from metatune.starter.tables import Change

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from metatune import Categorical, ExperienceStore, Float, SearchSpace, Study, Task, Trial
-from metatune.networks.data import load
+from metatune.networks.data.loading import load
 from metatune.networks.training import Training
 from metatune.parameters import Value
 from metatune.space import Config

@@ -21,7 +21,7 @@ from small_studies import CNN, MLP, stored, told, trained
 
 from metatune import ExperienceStore, Study, Trial
 from metatune.cli import main
-from metatune.networks.architectures import build
+from metatune.networks.architectures.building import build
 from metatune.networks.settings import Settings
 from metatune.trial import TrialState
 

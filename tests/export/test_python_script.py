@@ -175,8 +175,8 @@ def test_what_is_no_built_in_network_is_refused() -> None:
 
 
 def test_two_definitions_of_one_name_are_refused() -> None:
-    modules = ["metatune.networks.resnet", "metatune.networks.cnn"]
-    roots = [(modules[0], "resnet"), ("metatune.networks.reading", "read")]
+    modules = ["metatune.networks.architectures.resnet", "metatune.networks.architectures.cnn"]
+    roots = [(modules[0], "resnet"), ("metatune.networks.data.reading", "read")]
     with pytest.raises(ValueError, match="two modules define 'read'"):
         Program([*roots, ("metatune.networks.checkpoints", "read")], [], [], [], {})
 

@@ -15,7 +15,7 @@ from small_studies import EPOCHS, MLP, told, trained
 
 from metatune.errors import ConfigurationError, StudyError
 from metatune.export.seeds import choose, new_seeds, probability_of_best
-from metatune.networks.data import load
+from metatune.networks.data.loading import load
 from metatune.networks.training import Training
 from metatune.trial import TrialState
 

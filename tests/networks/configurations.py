@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from metatune.networks.architectures import build
+from metatune.networks.architectures.building import build
 from metatune.networks.initializers import initialize
 from metatune.networks.settings import Settings
 from metatune.space import Config

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from metatune.networks.layers import Dropout, Shape
+from metatune.networks.architectures.layers import Dropout, Shape
 from metatune.networks.settings import Settings
 
 

@@ -10,8 +10,8 @@ from torch import nn
 from torch.func import functional_call, stack_module_state, vmap
 
 from metatune.errors import ConfigurationError
-from metatune.networks.architectures import IMAGE_NETWORKS, build
-from metatune.networks.layers import ACTIVATIONS, Dropout
+from metatune.networks.architectures.building import IMAGE_NETWORKS, build
+from metatune.networks.architectures.layers import ACTIVATIONS, Dropout
 from metatune.networks.settings import Settings
 from metatune.space import Config
 

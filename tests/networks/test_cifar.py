@@ -7,9 +7,9 @@ from cifar_files import cifar_10, cifar_100
 from configurations import CNN
 
 from metatune.errors import DataError
-from metatune.networks.cifar import read_folder
-from metatune.networks.data import load
-from metatune.networks.splits import split_rest
+from metatune.networks.data.cifar import read_folder
+from metatune.networks.data.loading import load
+from metatune.networks.data.splits import split_rest
 from metatune.networks.training import Training
 
 

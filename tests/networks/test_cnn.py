@@ -3,7 +3,7 @@ import torch
 from configurations import CNN, network
 
 from metatune.errors import ConfigurationError
-from metatune.networks.architectures import build
+from metatune.networks.architectures.building import build
 from metatune.networks.initializers import layers
 from metatune.networks.settings import Settings
 

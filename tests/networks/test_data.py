@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from metatune.errors import DataError, TaskError
-from metatune.networks.data import Dataset, load
-from metatune.networks.reading import BUILT_IN
+from metatune.networks.data.loading import Dataset, load
+from metatune.networks.data.reading import BUILT_IN
 
 Columns = Mapping[str, Any]
 
@@ -135,7 +135,7 @@ def test_what_is_missing_is_the_same_in_every_kind_of_file(tmp_path: Path) -> No
 def test_the_data_hash_and_splits_do_not_depend_on_the_process(tmp_path: Path) -> None:
     path = _csv(tmp_path / "people", _columns())
     code = (
-        "import sys; from metatune.networks.data import load; d = load(sys.argv[1]);"
+        "import sys; from metatune.networks.data.loading import load; d = load(sys.argv[1]);"
         "print(d.data_hash, d.test.inputs.flatten().tolist(), d.task().metafeatures)"
     )
     done = subprocess.run(

@@ -12,16 +12,16 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from metatune.errors import ConfigurationError, DataError
-from metatune.networks.architectures import build
-from metatune.networks.data import load, prepare
-from metatune.networks.docstrings import docstrings
-from metatune.networks.documents import are_documents, words
+from metatune.networks.architectures.building import build
+from metatune.networks.data.docstrings import docstrings
+from metatune.networks.data.documents import are_documents, words
+from metatune.networks.data.loading import load, prepare
+from metatune.networks.data.tables import Table, text
+from metatune.networks.data.tokens import FIRST, PADDING, UNKNOWN, TokenShape, word_shares
 from metatune.networks.settings import Settings
-from metatune.networks.tables import Table, text
-from metatune.networks.tokens import FIRST, PADDING, UNKNOWN, TokenShape, word_shares
 
 _CODE = """
-from metatune.networks.data import load
+from metatune.networks.data.loading import load
 data = load("docstrings")
 print(data.data_hash, data.train.inputs.double().sum().item(), data.words[:50])
 """

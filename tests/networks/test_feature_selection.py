@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metatune.errors import ConfigurationError
-from metatune.networks.data import Dataset, Split, load, prepare
+from metatune.networks.data.loading import Dataset, Split, load, prepare
+from metatune.networks.data.tables import Table
 from metatune.networks.population import Member, Population, shared_settings
-from metatune.networks.tables import Table
 from metatune.networks.training import Training
 from metatune.space import Config
 

@@ -10,17 +10,17 @@ import torch
 from configurations import CNN, MLP, RESNET, TRANSFORMER
 
 from metatune.errors import ConfigurationError
-from metatune.networks.data import Dataset, Split, load
-from metatune.networks.differentiable import HeldDropout
-from metatune.networks.hypergradient import (
+from metatune.networks.architectures.layers import Dropout
+from metatune.networks.data.loading import Dataset, Split, load
+from metatune.networks.hypergradients.differentiable import HeldDropout
+from metatune.networks.hypergradients.hypergradient import (
     hypergradients,
     plain_losses,
     windows,
 )
-from metatune.networks.hyperparameters import hyperparameters
-from metatune.networks.layers import Dropout
+from metatune.networks.hypergradients.hyperparameters import hyperparameters
+from metatune.networks.hypergradients.unrolling import Unrolling
 from metatune.networks.training import Training
-from metatune.networks.unrolling import Unrolling
 from metatune.space import Config
 
 RULES: dict[str, Config] = {

@@ -13,7 +13,7 @@ import torch
 from configurations import CNN, MLP, RESNET, TRANSFORMER
 
 from metatune.errors import ConfigurationError
-from metatune.networks.data import Dataset, Split, load
+from metatune.networks.data.loading import Dataset, Split, load
 from metatune.networks.gradinit import learn_scales
 from metatune.networks.inheritance import is_of_task, weights_by_place
 from metatune.networks.initializers import SCALES

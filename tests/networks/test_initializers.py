@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from metatune.networks.architectures import build
+from metatune.networks.architectures.building import build
+from metatune.networks.architectures.layers import Embedding
 from metatune.networks.initializers import INITIALIZERS, initialize, layers
-from metatune.networks.layers import Embedding
 from metatune.networks.settings import Settings
 from metatune.space import Config
 

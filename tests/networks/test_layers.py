@@ -1,6 +1,6 @@
 import torch
 
-from metatune.networks.layers import Dropout
+from metatune.networks.architectures.layers import Dropout
 
 
 def test_dropout_drops_where_uniforms_are_below_the_rate() -> None:

@@ -11,7 +11,7 @@ import torch
 from configurations import MLP
 
 from metatune.errors import ConfigurationError
-from metatune.networks.data import Dataset, load
+from metatune.networks.data.loading import Dataset, load
 from metatune.networks.lineage import LineageTraining, Segment, segments_of, training_along
 from metatune.networks.population import Member, Population
 from metatune.networks.training import Scores, Training

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from metatune.errors import ConfigurationError
-from metatune.networks.data import load
+from metatune.networks.data.loading import load
 from metatune.networks.learned import Learned
 from metatune.networks.losses import (
     COEFFICIENTS,

@@ -4,7 +4,7 @@ from sklearn.linear_model import Ridge
 from sklearn.model_selection import LeaveOneOut, cross_val_predict
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 
-from metatune.networks.metafeatures import metafeatures
+from metatune.networks.data.metafeatures import metafeatures
 
 ROWS = 60
 

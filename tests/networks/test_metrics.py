@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sklearn_metrics
 
-from metatune.networks import metrics
+from metatune.networks.data import metrics
 
 CLASSES = np.array([0, 0, 1, 1, 1])
 LOGITS = np.log(np.array([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8], [0.3, 0.7], [0.6, 0.4]]))

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metatune.errors import ConfigurationError
-from metatune.networks.data import Dataset, Split, load
+from metatune.networks.data.loading import Dataset, Split, load
 from metatune.networks.layer_rates import depth_shares, runs
 from metatune.networks.online_rate import OnlineRate
 from metatune.networks.population import Member, Population

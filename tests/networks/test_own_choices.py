@@ -7,7 +7,7 @@ import pytest
 import torch
 from configurations import MLP
 
-from metatune.networks.data import load
+from metatune.networks.data.loading import load
 from metatune.networks.learned import Learned
 from metatune.networks.losses import COEFFICIENTS
 from metatune.networks.population import Member, Population

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from metatune.errors import ConfigurationError
-from metatune.networks.data import load
+from metatune.networks.data.loading import load
 from metatune.networks.own_code import own_names
 from metatune.networks.population import Member, Population, shared_settings
 from metatune.networks.training import Training

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from metatune.errors import ConfigurationError, DamagedFileError
-from metatune.networks.data import Dataset, Split, load
+from metatune.networks.data.loading import Dataset, Split, load
 from metatune.networks.population import Member, Population, shared_settings
 from metatune.networks.program import Program
 from metatune.networks.training import Scores, Training

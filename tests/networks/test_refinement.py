@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from metatune import Categorical, Float, SearchSpace
-from metatune.networks.data import Dataset, Split, load
-from metatune.networks.refinement import asks_to_be_refined, refine
+from metatune.networks.data.loading import Dataset, Split, load
+from metatune.networks.hypergradients.refinement import asks_to_be_refined, refine
 from metatune.networks.training import Training
 from metatune.space import Config
 

@@ -12,11 +12,11 @@ from configurations import TRANSFORMER, network
 from torch import nn
 
 from metatune.errors import ConfigurationError, DataError
-from metatune.networks.architectures import build
-from metatune.networks.data import Dataset, Split, load
+from metatune.networks.architectures.building import build
+from metatune.networks.data.loading import Dataset, Split, load
+from metatune.networks.data.tokens import PADDING, UNKNOWN, TokenShape
 from metatune.networks.population import Member, Population
 from metatune.networks.settings import Settings
-from metatune.networks.tokens import PADDING, UNKNOWN, TokenShape
 from metatune.networks.training import Training
 from metatune.space import Config
 

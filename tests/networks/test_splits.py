@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metatune.networks.splits import LEAST_ROWS, split
+from metatune.networks.data.splits import LEAST_ROWS, split
 
 CLASSES = st.lists(st.integers(1, 60), min_size=2, max_size=8).filter(
     lambda counts: sum(counts) >= max(LEAST_ROWS, 2 * len(counts))

@@ -1,6 +1,6 @@
 import numpy as np
 
-from metatune.networks.tables import Column, Table, Text, missing, text
+from metatune.networks.data.tables import Column, Table, Text, missing, text
 
 
 def _digest(column: Column, name: str = "x") -> str:

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from sklearn import metrics as peer
 
 from metatune.errors import TaskError
-from metatune.networks.data import Dataset, load
-from metatune.networks.metrics import macro_scores, precision_at_recall, recall_at_precision
+from metatune.networks.data.loading import Dataset, load
+from metatune.networks.data.metrics import macro_scores, precision_at_recall, recall_at_precision
+from metatune.networks.data.task_metric import class_score, direction_of, task_metric
 from metatune.networks.population import Member, Population
-from metatune.networks.task_metric import class_score, direction_of, task_metric
 from metatune.networks.training import Training, epoch_scores
 from metatune.space import Config
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from metatune.errors import ConfigurationError, DamagedFileError
-from metatune.networks.data import Dataset, load
-from metatune.networks.layers import Dropout
+from metatune.networks.architectures.layers import Dropout
+from metatune.networks.data.loading import Dataset, load
 from metatune.networks.losses import Loss
 from metatune.networks.training import Training
 from metatune.space import Config
@@ -137,8 +137,8 @@ def test_a_damaged_checkpoint_is_named(iris: Dataset, tmp_path: Path) -> None:
 def test_the_same_seed_gives_the_same_bits_in_another_process(digits: Dataset) -> None:
     code = f"""
 import hashlib
-from metatune.networks.layers import Dropout
-from metatune.networks.data import load
+from metatune.networks.architectures.layers import Dropout
+from metatune.networks.data.loading import load
 from metatune.networks.training import Training
 training = Training({MLP!r}, load("digits"), seed=9, epochs=2)
 print(training.fit())

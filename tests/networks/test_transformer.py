@@ -7,8 +7,8 @@ from torch import nn
 from torch.nn import functional
 
 from metatune.errors import ConfigurationError
-from metatune.networks.architectures import build
-from metatune.networks.layers import Dropout
+from metatune.networks.architectures.building import build
+from metatune.networks.architectures.layers import Dropout
 from metatune.networks.settings import Settings
 
 

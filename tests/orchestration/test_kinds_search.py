@@ -11,7 +11,7 @@ from metatune import ExperienceStore, SearchSpace, Task, search, suggest
 from metatune.errors import InputError, SpaceError, StudyError
 from metatune.export.documents import document
 from metatune.export.retraining import train
-from metatune.networks.reading import BUILT_IN
+from metatune.networks.data.reading import BUILT_IN
 from metatune.optimizers.random import RandomSearch
 from metatune.orchestration.problem import network_problem
 from metatune.orchestration.resources import Resources

@@ -18,7 +18,7 @@ from small_networks import SMALL, pinned
 
 from metatune import ExperienceStore, Float, SearchSpace, Study, Trial, search
 from metatune.errors import InputError, StoreError, StudyError
-from metatune.networks.data import load
+from metatune.networks.data.loading import load
 from metatune.networks.training import Training
 from metatune.optimizers.optuna_samplers import TPE
 from metatune.optimizers.pruning import NoPruner

@@ -12,7 +12,7 @@ from small_networks import SMALL
 from metatune import Categorical, ExperienceStore, Float, SearchSpace, Study, Trial, search
 from metatune.errors import ConfigurationError
 from metatune.export import documents, retraining
-from metatune.networks.data import load
+from metatune.networks.data.loading import load
 from metatune.networks.population import Population
 from metatune.networks.training import Training
 from metatune.optimizers.pruning import NoPruner

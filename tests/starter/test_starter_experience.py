@@ -21,8 +21,8 @@ from metatune.experience.starter import (
     starter_sample,
     starter_store,
 )
-from metatune.networks.data import load
-from metatune.networks.reading import SCIKIT_LEARN
+from metatune.networks.data.loading import load
+from metatune.networks.data.reading import SCIKIT_LEARN
 from metatune.optimizers.past_surrogate import MOST_TRIALS
 from metatune.optimizers.transfer_model import fit
 from metatune.orchestration.learning import FIT_SEED

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from metatune.networks.data import prepare
-from metatune.networks.reading import read
-from metatune.networks.tables import Numbers, Table, Text
+from metatune.networks.data.loading import prepare
+from metatune.networks.data.reading import read
+from metatune.networks.data.tables import Numbers, Table, Text
 from metatune.starter import tables
 from metatune.starter.generated import GENERATED
 

@@ -11,10 +11,17 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from metatune.networks.layers import ACTIVATIONS, Dropout, Embedding, Shape, linear, placed
-from metatune.networks.sequences import Steps, Words, mean_of_present
+from metatune.networks.architectures.layers import (
+    ACTIVATIONS,
+    Dropout,
+    Embedding,
+    Shape,
+    linear,
+    placed,
+)
+from metatune.networks.architectures.sequences import Steps, Words, mean_of_present
+from metatune.networks.data.tokens import PADDING, TokenShape
 from metatune.networks.settings import Settings
-from metatune.networks.tokens import PADDING, TokenShape
 
 _ABSENT = -1e9  # the score of a token that only pads
 _NORMALIZATIONS: Mapping[str, Callable[[int], nn.Module]] = {

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import nn
 
-from metatune.networks.layers import (
+from metatune.networks.architectures.layers import (
     ACTIVATIONS,
     NORMALIZATIONS,
     SKIPS,

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from metatune.errors import DataError
-from metatune.networks.tables import Column, Numbers, Table, check_target, text
+from metatune.networks.data.tables import Column, Numbers, Table, check_target, text
 
 SIGNALS = "signals"  # the array that holds signals
 

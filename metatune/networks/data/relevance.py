@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from metatune.networks.tables import Kind
+from metatune.networks.data.tables import Kind
 
 _MOST_SEEN, _LEAST_SEEN, _MOST_VALUES = 2_000, 200, 1_000_000  # rows, and numbers in them
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from metatune.networks.tables import Rows
+from metatune.networks.data.tables import Rows
 
 _SHARE = 0.2  # of the rows, for validation and again for test
 LEAST_ROWS = 10

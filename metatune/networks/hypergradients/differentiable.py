@@ -7,7 +7,7 @@ from copy import deepcopy
 import torch
 from torch import nn
 
-from metatune.networks.layers import Dropout
+from metatune.networks.architectures.layers import Dropout
 
 
 def differentiable(network: nn.Module) -> nn.Module:

@@ -15,8 +15,8 @@ from typing import Literal
 import torch
 from torch.autograd import forward_ad
 
+from metatune.networks.hypergradients.unrolling import State, Unrolling
 from metatune.networks.training import Training
-from metatune.networks.unrolling import State, Unrolling
 
 Mode = Literal["reverse", "forward"]
 

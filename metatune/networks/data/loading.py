@@ -10,21 +10,21 @@ import numpy as np
 import torch
 
 from metatune.errors import DataError
-from metatune.networks.cleaning import Features, clean, clean_channels
-from metatune.networks.dataset import Dataset as Dataset
-from metatune.networks.dataset import Split as Split
-from metatune.networks.documents import clean_documents
-from metatune.networks.reading import read
-from metatune.networks.splits import Splits
-from metatune.networks.tables import Kind, Table
-from metatune.networks.targets import (
+from metatune.networks.data.cleaning import Features, clean, clean_channels
+from metatune.networks.data.dataset import Dataset as Dataset
+from metatune.networks.data.dataset import Split as Split
+from metatune.networks.data.documents import clean_documents
+from metatune.networks.data.reading import read
+from metatune.networks.data.splits import Splits
+from metatune.networks.data.tables import Kind, Table
+from metatune.networks.data.targets import (
     class_targets,
     infer_kind,
     number_targets,
     with_target,
 )
-from metatune.networks.task_metric import task_metric
-from metatune.networks.tokens import FIRST, TokenShape
+from metatune.networks.data.task_metric import task_metric
+from metatune.networks.data.tokens import FIRST, TokenShape
 
 
 def load(

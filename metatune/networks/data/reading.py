@@ -16,11 +16,11 @@ import pyarrow.parquet
 from sklearn import datasets as sklearn_datasets
 
 from metatune.errors import DataError, TaskError
-from metatune.networks import cifar
-from metatune.networks.arrays import read_npz
-from metatune.networks.docstrings import docstrings
-from metatune.networks.documents import are_documents
-from metatune.networks.tables import Column, Kind, Table, Text, check_target, text
+from metatune.networks.data import cifar
+from metatune.networks.data.arrays import read_npz
+from metatune.networks.data.docstrings import docstrings
+from metatune.networks.data.documents import are_documents
+from metatune.networks.data.tables import Column, Kind, Table, Text, check_target, text
 
 _BUILT_IN: Mapping[str, tuple[Kind, Callable[..., Any]]] = {
     "iris": ("classification", sklearn_datasets.load_iris),

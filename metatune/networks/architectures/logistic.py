@@ -6,7 +6,7 @@ import math
 
 from torch import nn
 
-from metatune.networks.layers import Shape, linear, placed
+from metatune.networks.architectures.layers import Shape, linear, placed
 from metatune.networks.settings import Settings
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from metatune.networks.tables import Kind
+from metatune.networks.data.tables import Kind
 
 Array = npt.NDArray[np.float64]
 

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from metatune.networks.layers import Dropout, Shape, linear, placed
-from metatune.networks.sequences import Windows, check_signals
+from metatune.networks.architectures.layers import Dropout, Shape, linear, placed
+from metatune.networks.architectures.sequences import Windows, check_signals
 from metatune.networks.settings import Settings
 
 

@@ -6,10 +6,10 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from metatune.networks.layers import ACTIVATIONS, Dropout, Shape, linear, placed
-from metatune.networks.sequences import Lookup, check_documents, mean_of_present
+from metatune.networks.architectures.layers import ACTIVATIONS, Dropout, Shape, linear, placed
+from metatune.networks.architectures.sequences import Lookup, check_documents, mean_of_present
+from metatune.networks.data.tokens import PADDING
 from metatune.networks.settings import Settings
-from metatune.networks.tokens import PADDING
 
 
 def bag_of_embeddings(settings: Settings, shape: Shape, outputs: int) -> nn.Sequential:

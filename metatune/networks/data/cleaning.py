@@ -21,8 +21,8 @@ import numpy as np
 import numpy.typing as npt
 
 from metatune.errors import DataError
-from metatune.networks.splits import Splits
-from metatune.networks.tables import Numbers, Rows, Table, Text, missing
+from metatune.networks.data.splits import Splits
+from metatune.networks.data.tables import Numbers, Rows, Table, Text, missing
 
 Features = npt.NDArray[np.float32]
 

@@ -9,9 +9,9 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from metatune.networks.dataset import Dataset
+from metatune.networks.data.dataset import Dataset
+from metatune.networks.data.tokens import TokenShape
 from metatune.networks.settings import Settings
-from metatune.networks.tokens import TokenShape
 
 SHARE, _MASK = "feature_share", "feature_mask"
 _LEAST_SHARE = 1e-3

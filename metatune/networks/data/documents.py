@@ -9,10 +9,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from metatune.errors import DataError
-from metatune.networks.cleaning import Features
-from metatune.networks.splits import Splits
-from metatune.networks.tables import Text, length
-from metatune.networks.tokens import FIRST, PADDING, UNKNOWN
+from metatune.networks.data.cleaning import Features
+from metatune.networks.data.splits import Splits
+from metatune.networks.data.tables import Text, length
+from metatune.networks.data.tokens import FIRST, PADDING, UNKNOWN
 
 MOST_WORDS = 4_000  # of a vocabulary
 MOST_TOKENS = 64  # of a document

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from metatune.errors import DataError
-from metatune.networks.cleaning import center_and_scale, standardize
-from metatune.networks.splits import LEAST_ROWS, Splits, split, split_rest
-from metatune.networks.tables import Kind, Rows, Table, Text, missing
+from metatune.networks.data.cleaning import center_and_scale, standardize
+from metatune.networks.data.splits import LEAST_ROWS, Splits, split, split_rest
+from metatune.networks.data.tables import Kind, Rows, Table, Text, missing
 
 _MOST_NUMBERED_CLASSES = 20
 

@@ -15,10 +15,10 @@ import numpy as np
 import psutil
 import torch
 
-from metatune.networks.hypergradient import windows
-from metatune.networks.hyperparameters import hyperparameters
+from metatune.networks.hypergradients.hypergradient import windows
+from metatune.networks.hypergradients.hyperparameters import hyperparameters
+from metatune.networks.hypergradients.unrolling import Unrolling
 from metatune.networks.training import Training, threads_of_torch
-from metatune.networks.unrolling import Unrolling
 from metatune.parameters import Float, Vectors
 from metatune.space import Config, SearchSpace
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import nn
 
-from metatune.networks.layers import (
+from metatune.networks.architectures.layers import (
     ACTIVATIONS,
     NORMALIZATIONS,
     SKIPS,

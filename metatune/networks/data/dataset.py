@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from metatune.networks.metafeatures import metafeatures
-from metatune.networks.relevance import relevance
-from metatune.networks.tables import Kind
-from metatune.networks.task_metric import LOSS, direction_of
-from metatune.networks.tokens import word_shares
+from metatune.networks.data.metafeatures import metafeatures
+from metatune.networks.data.relevance import relevance
+from metatune.networks.data.tables import Kind
+from metatune.networks.data.task_metric import LOSS, direction_of
+from metatune.networks.data.tokens import word_shares
 from metatune.parameters import Vectors
 from metatune.task import Task
 

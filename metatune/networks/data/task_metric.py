@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from metatune.errors import TaskError
-from metatune.networks import metrics
-from metatune.networks.metrics import Array, Classes
-from metatune.networks.tables import Kind
+from metatune.networks.data import metrics
+from metatune.networks.data.metrics import Array, Classes
+from metatune.networks.data.tables import Kind
 from metatune.task import Direction
 
 LOSS = "validation_loss"

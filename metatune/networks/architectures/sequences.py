@@ -8,9 +8,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from metatune.networks.layers import Embedding, Shape, linear
+from metatune.networks.architectures.layers import Embedding, Shape, linear
+from metatune.networks.data.tokens import TokenShape
 from metatune.networks.settings import Settings
-from metatune.networks.tokens import TokenShape
 
 
 def check_signals(settings: Settings, shape: Shape) -> None:

@@ -12,18 +12,18 @@ from torch.nn import functional
 
 from metatune.errors import ConfigurationError
 from metatune.networks.checkpoints import Tensors, under
-from metatune.networks.differentiable import HeldDropout, differentiable
-from metatune.networks.hyperparameters import (
+from metatune.networks.hypergradients.differentiable import HeldDropout, differentiable
+from metatune.networks.hypergradients.hyperparameters import (
     dropout_rate,
     hyperparameters,
     layer_rate_ratio,
     weights_at_gain,
 )
+from metatune.networks.hypergradients.unrolled_updates import Columns, States, updated
 from metatune.networks.layer_rates import depth_shares
 from metatune.networks.program import BUFFER, STATE, WEIGHTS, Batch, Program
 from metatune.networks.training import Training
 from metatune.networks.uniforms import normal, uniforms
-from metatune.networks.unrolled_updates import Columns, States, updated
 
 ROWS = 1024  # validation rows that are looked at, at most
 

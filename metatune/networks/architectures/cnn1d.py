@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import nn
 
-from metatune.networks.layers import (
+from metatune.networks.architectures.layers import (
     ACTIVATIONS,
     NORMALIZATIONS,
     Dropout,
@@ -16,7 +16,7 @@ from metatune.networks.layers import (
     linear,
     placed,
 )
-from metatune.networks.sequences import check_signals
+from metatune.networks.architectures.sequences import check_signals
 from metatune.networks.settings import Settings
 
 _POOLINGS: Mapping[str, Callable[[tuple[int, int]], nn.Module]] = {

@@ -12,19 +12,19 @@ from collections.abc import Callable, Mapping
 
 from torch import nn
 
-from metatune.networks.bag_of_embeddings import bag_of_embeddings
-from metatune.networks.cnn import cnn
-from metatune.networks.cnn1d import cnn1d
-from metatune.networks.gru import gru
-from metatune.networks.layers import Shape
-from metatune.networks.logistic import logistic
-from metatune.networks.mlp import mlp
+from metatune.networks.architectures.bag_of_embeddings import bag_of_embeddings
+from metatune.networks.architectures.cnn import cnn
+from metatune.networks.architectures.cnn1d import cnn1d
+from metatune.networks.architectures.gru import gru
+from metatune.networks.architectures.layers import Shape
+from metatune.networks.architectures.logistic import logistic
+from metatune.networks.architectures.mlp import mlp
+from metatune.networks.architectures.resnet import resnet
+from metatune.networks.architectures.transformer import transformer
+from metatune.networks.data.tables import Kind
+from metatune.networks.data.tokens import TokenShape
 from metatune.networks.own_code import Predicting, is_own, own_function, own_network
-from metatune.networks.resnet import resnet
 from metatune.networks.settings import Settings
-from metatune.networks.tables import Kind
-from metatune.networks.tokens import TokenShape
-from metatune.networks.transformer import transformer
 
 IMAGE_NETWORKS = ("cnn", "resnet")  # networks that take nothing but images
 SIGNAL_NETWORKS = ("cnn1d", "gru")  # ... but signals

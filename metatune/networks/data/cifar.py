@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from metatune.errors import DataError
-from metatune.networks.tables import Column, Table, text
+from metatune.networks.data.tables import Column, Table, text
 
 _SHAPE = (3, 32, 32)
 _PIXELS = 3 * 32 * 32
