@@ -2,7 +2,9 @@
 
 On each task the best configuration found so far is trained with candidates of the setting in the
 place of its own, all of them as one population. What is minimised is the mean over tasks and seeds
-of log(validation loss with the candidate / with what the configuration had).
+of log(validation loss with the candidate / with what the configuration had), each between a half
+and twice, and losses no less than 0.01: a small task that a candidate predicts without any error
+must not outweigh all others.
 """
 
 from __future__ import annotations
@@ -33,6 +35,8 @@ from metatune.task import Report, Task
 from metatune.trial import Suggestion, Trial, TrialState, best_trial
 
 Array = npt.NDArray[np.float64]
+
+_LEAST, _MOST = 0.01, math.log(2.0)  # of losses, and of the log of a change
 
 _SPACES: Mapping[Kind, SearchSpace] = {
     "loss": SearchSpace(
@@ -124,7 +128,8 @@ def learn_choice(
         columns: list[Array] = []
         for base, own in zip(bases, before, strict=True):
             progress(f"{kind} {name}", done * len(bases) + len(columns), rounds * len(bases))
-            columns.append((_losses(base, kind, configs, seeds, seed) - own).mean(axis=1))
+            changes = _losses(base, kind, configs, seeds, seed) - own
+            columns.append(changes.clip(-_MOST, _MOST).mean(axis=1))
         values = np.stack(columns, axis=1)
         table = np.concatenate([table, values])
         for config, value in zip(configs, values.mean(axis=1), strict=True):
@@ -243,5 +248,5 @@ def _trained(base: _Base, configs: Sequence[Config], seeds: int, seed: int) -> A
         for number, scores in fused.step().items():
             best[number] = np.fmin(best[number], scores["validation_loss"])
     worst = math.log(max(2, base.dataset.outputs)) + 1.0
-    losses: Array = np.log(np.clip(best, 1e-6, worst))
+    losses: Array = np.log(np.clip(best, _LEAST, worst))
     return losses.reshape(len(configs), seeds)
