@@ -46,7 +46,6 @@ OPTIONS: Mapping[str, Mapping[str, Parameter]] = {
     "focal loss": {"loss": _only("focal"), "focal_gamma": Float(0.25, 3.0)},
     "parametric loss": {
         "loss": _only("parametric"),
-        "label_smoothing": Float(0.0, 0.2),
         "focal_gamma": Float(0.0, 2.0),
         "temperature": Float(0.5, 2.0, log=True),
         "poly_1": Float(-0.9, 4.0),
@@ -135,12 +134,13 @@ def _configurations(option: str | None, task: str, seed: int, count: int) -> Ite
 
 
 def _gone(space: SearchSpace, own: Config) -> set[str]:
-    """What does not exist beside an option's values."""
+    """What does not exist beside an option's values; all losses here take label smoothing, so that
+    what is compared is not that."""
     return {
         name
         for name, conditions in space.when.items()
         if any(parent in own and own[parent] not in v for parent, v in conditions.items())
-    }
+    } - {"label_smoothing"}
 
 
 def _in_populations(task: str, seed: int, count: int, exploits: bool) -> Outcome:
