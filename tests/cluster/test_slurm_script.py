@@ -92,8 +92,10 @@ class Job:
         }
 
     def start(self, *arguments: str, **variables: str) -> subprocess.Popen[str]:
+        # What is ignored here stays ignored below: as where tests run in the background of a shell.
+        heard = ["env", "--default-signal=INT,QUIT"]
         return subprocess.Popen(
-            ["bash", str(SCRIPT), *arguments],
+            [*heard, "bash", str(SCRIPT), *arguments],
             env=self.environment | variables,
             cwd=self.folder,
             stdout=subprocess.PIPE,
