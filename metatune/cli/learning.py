@@ -82,7 +82,10 @@ def learn(
       metatune learn --initialization mlp
     """
     kept = ExperienceStore(store)
-    if loss is not None or schedule is not None:
+    chooses = loss is not None or schedule is not None
+    if chooses and initialization is not None:
+        raise InputError("--initialization goes without --loss and --schedule: learn one by one")
+    if chooses:
         learn_choices(kept, {"loss": loss, "schedule": schedule}, as_json)
     if initialization is not None:
         learn_initialization(kept, initialization, method, check, as_json)

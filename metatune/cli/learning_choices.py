@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.table import Column, Table
 
@@ -17,26 +17,23 @@ if TYPE_CHECKING:
 
 def learn_choices(store: ExperienceStore, asked: dict[Kind, str | None], as_json: bool) -> None:
     """Learn a choice of each kind that a name is given for, keep it, and print what it is worth."""
-    from metatune.orchestration.choice_learning import learn_choice
+    from metatune.orchestration.choice_learning import check_name, learn_choice
     from metatune.orchestration.learned_choices import put_choice
     from metatune.orchestration.learning import fit_shown
 
+    names = {kind: name for kind, name in asked.items() if name is not None}
+    for kind, name in names.items():
+        check_name(kind, name)
     results = []
-    for kind, name in asked.items():
-        if name is None:
-            continue
+    for kind, name in names.items():
         with fit_shown(not as_json) as progress:
             found = learn_choice(store, kind, name, progress=progress)
         put_choice(store, found.choice)
-        results.append(_document(found))
+        results.append(asdict(found))
         if not as_json:
             _print(found)
     if as_json:
         printing.print_json({"choices": results})
-
-
-def _document(found: LearnedChoice) -> dict[str, Any]:
-    return asdict(found)
 
 
 def _print(found: LearnedChoice) -> None:

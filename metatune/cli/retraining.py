@@ -10,7 +10,6 @@ from rich.table import Table
 
 from metatune.cli import printing
 from metatune.cli.options import JsonOption
-from metatune.errors import ConfigurationError
 
 
 def train(
@@ -22,15 +21,10 @@ def train(
 ) -> None:
     """Train an exported configuration again and print its scores."""
     from metatune.export import documents, retraining
-    from metatune.networks.own_code import own_names
 
     exported = documents.read(file)
-    if not own_code and (names := own_names(exported["configuration"])):
-        raise ConfigurationError(
-            f"{file}: [configuration] names the functions {names}; --own-code imports and runs them"
-        )
     with printing.bar("training", exported["training"].get("epochs")) as advance:
-        got = retraining.train(exported, str(file), advance)
+        got = retraining.train(exported, str(file), advance, own_code)
     if as_json:
         printing.print_json(
             {

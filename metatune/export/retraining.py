@@ -12,7 +12,8 @@ from metatune.export.documents import document
 from metatune.networks.checkpoints import Tensors
 from metatune.networks.data.dataset import Dataset
 from metatune.networks.data.loading import load
-from metatune.networks.lineage import LINEAGE, LineageTraining, training_along
+from metatune.networks.lineage import LINEAGE, LineageTraining, segments_of, training_along
+from metatune.networks.own_code import own_names
 from metatune.networks.training import Training
 from metatune.orchestration.initial_weights import InitialWeights
 from metatune.study import Study
@@ -41,15 +42,20 @@ class Retrained:
 
 
 def train(
-    exported: dict[str, Any], source: str = "export", each_epoch: EachEpoch | None = None
+    exported: dict[str, Any],
+    source: str = "export",
+    each_epoch: EachEpoch | None = None,
+    own_code: bool = False,
 ) -> Retrained:
     """Train an exported configuration of a built-in network again.
 
-    `exported` is what `documents.read` gave. Raises InputError naming `source` if the
+    `exported` is what `documents.read` gave; functions that it names are imported only with
+    `own_code`. Raises InputError naming `source` if the
     configuration is a trainable's of the user's or does not fit, or the data is no longer the same.
     """
     dataset = dataset_of(exported, source)
-    training = training_of(exported, dataset, exported["training"]["seed"], source)
+    seed = exported["training"]["seed"]
+    training = training_of(exported, dataset, seed, source, own_code)
     values = scores(training, dataset.task().metric, training.epochs, each_epoch)
     value = best_of(values[: exported["result"]["steps"]], exported["task"]["direction"])
     recorded = exported["result"]["value"]
@@ -89,14 +95,29 @@ def check_built_in(training: dict[str, Any], source: str) -> None:
     )
 
 
+def _check_own_code(exported: dict[str, Any]) -> None:
+    """Raise ConfigurationError naming the functions of somebody's that would be imported."""
+    lineage = exported["training"].get(LINEAGE)
+    configs = [exported["configuration"]]
+    configs += [dict(one.config) for one in segments_of(lineage)] if lineage is not None else []
+    if names := sorted({name for config in configs for name in own_names(config)}):
+        raise ConfigurationError(
+            f"[configuration] names the functions {names}, which are not imported unasked; "
+            f"`metatune train FILE --own-code` does so and trains it"
+        )
+
+
 def training_of(
-    exported: dict[str, Any], dataset: Dataset, seed: int, source: str
+    exported: dict[str, Any], dataset: Dataset, seed: int, source: str, own_code: bool = False
 ) -> Training | LineageTraining:
     """The training of an exported configuration, not begun, from a seed that may be another than
-    the recorded one. Raises ConfigurationError naming `source` if it does not fit."""
+    the recorded one. Functions that it names are imported only with `own_code`. Raises
+    ConfigurationError naming `source` if it does not fit."""
     training = exported["training"]
     weights = InitialWeights(training.get("store", ""))
     try:
+        if not own_code:
+            _check_own_code(exported)
         return training_along(
             training.get(LINEAGE),
             exported["configuration"],

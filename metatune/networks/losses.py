@@ -78,9 +78,10 @@ def loss(settings: Settings, dataset: Dataset, learned: Learned = NOTHING) -> Lo
     name = settings.choice("loss", [*built_in, *learned.losses])
     fitting = losses_for(dataset.kind)
     if name in learned.losses and dataset.kind == "classification":
-        values = learned.losses[name]
-        coefficients = tuple(values[name] for name in COEFFICIENTS)
-        return Loss(parametric(dataset), coefficients, tuple(COEFFICIENTS))
+        values = Settings(learned.losses[name], f"learned loss {name!r}")
+        found = [values.number(key, low, high) for key, (low, high, _) in COEFFICIENTS.items()]
+        values.check_all_read()
+        return Loss(parametric(dataset), tuple(found), tuple(COEFFICIENTS))
     if name not in fitting:
         raise settings.error("loss", f"one of {list(fitting)} for a {dataset.kind} task")
     if name == "cross_entropy":

@@ -27,7 +27,7 @@ from torch import nn
 from metatune.errors import TrainableError
 from metatune.networks.architectures.layers import Shape
 from metatune.networks.settings import Settings
-from metatune.parameters import Value
+from metatune.parameters import Value, is_number
 
 # The settings that a function may stand for, and how many of its arguments are ours.
 OWN_CODE = {"network": 3, "predict": 2, "loss": 2, "optimizer": 4}
@@ -81,6 +81,11 @@ def own_function(settings: Settings, kind: str) -> Callable[..., Any]:
         raise settings.error(
             kind, f"a function of at least {OWN_CODE[kind]} arguments, not {taken}"
         )
+    for name, parameter in _further(function, kind).items():
+        is_named = parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+        default = 0.0 if parameter.default is parameter.empty else parameter.default
+        if not is_named or not is_number(default):
+            raise settings.error(kind, f"a function whose {name!r} is the name of a number")
     return function  # type: ignore[no-any-return]
 
 
@@ -116,14 +121,28 @@ def own_network(settings: Settings, shape: Shape, outputs: int, seed: int) -> nn
         raise settings.error(
             "network", f"a function that returns a torch.nn.Module, not {type(network).__name__}"
         )
+    weights = list(network.parameters())
+    if not all(weight.requires_grad for weight in weights) or len(weights) < len(
+        list(network.named_parameters(remove_duplicate=False))
+    ):
+        raise settings.error("network", "one whose weights all train, and stand in it once")
     for name, module in network.named_modules():
-        if isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0:
+        if _draws(module):
             raise settings.error(
                 "network",
                 f"one whose dropout is metatune.networks.architectures.layers.Dropout, so that it "
                 f"follows from the seed; {name!r} is {type(module).__name__}",
             )
     return network
+
+
+def _draws(module: nn.Module) -> bool:
+    """Whether a module of torch's draws from the global generator in training."""
+    if isinstance(module, nn.modules.dropout._DropoutNd):
+        return module.p > 0
+    if isinstance(module, nn.RNNBase | nn.MultiheadAttention):
+        return module.dropout > 0
+    return isinstance(module, nn.RReLU)
 
 
 class Predicting(nn.Module):

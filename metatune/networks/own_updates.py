@@ -52,7 +52,8 @@ class OwnOptimizer(torch.optim.Optimizer):
                 new, after = self._own.function(
                     weight, weight.grad, before, group["lr"], **self._own.numbers
                 )
-                for old, one in zip((weight, *before), (new, *after), strict=True):
+                found = [tensor.clone() for tensor in (new, *after)]  # which may be the old ones
+                for old, one in zip((weight, *before), found, strict=True):
                     old.copy_(one)
 
 
@@ -89,7 +90,8 @@ class OwnStackedUpdate:
             new, after = torch.func.vmap(self._of_one)(
                 weight, of_gradients[name], before, self._rates, self._numbers
             )
-            for old, one in zip((weight, *before), (new, *after), strict=True):
+            found = [tensor.clone() for tensor in (new, *after)]
+            for old, one in zip((weight, *before), found, strict=True):
                 old.copy_(one)
 
     def _of_one(

@@ -24,7 +24,7 @@ from metatune.networks.hypergradients.refinement import refine
 from metatune.networks.inheritance import weights_by_place
 from metatune.networks.learned import NOTHING, Learned
 from metatune.networks.losses import COEFFICIENTS
-from metatune.networks.own_code import own_names, own_numbers
+from metatune.networks.own_code import is_own, own_names, own_numbers
 from metatune.networks.program import BUFFER, ONLINE_RATES, ONLINE_WEIGHTS, WEIGHTS, Program
 from metatune.networks.schedules import POINTS
 from metatune.networks.stacked_training import StackedTraining
@@ -324,7 +324,7 @@ class Population:
                     f"configuration: {FEATURE_SHARE} must be in those of all members of a "
                     f"population or of none"
                 )
-        return Training(
+        training = Training(
             member.config,
             self.dataset,
             member.seed,
@@ -334,6 +334,13 @@ class Population:
             self._learned,
             member.parent,
         )
+        taken = (set(training.read_by_network) & PER_MEMBER) - {"dropout"}
+        if is_own(member.config["network"]) and taken:  # all are computed by the first one's module
+            raise ConfigurationError(
+                f"configuration: network = {member.config['network']!r} reads {sorted(taken)}, "
+                f"which members of a population may differ in; give it names of its own"
+            )
+        return training
 
     def _fresh(self, training: Training) -> Tensors:
         """The row [1, ...] of a member that begins."""

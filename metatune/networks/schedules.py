@@ -22,7 +22,10 @@ def schedule(settings: Settings, learned: Learned = NOTHING) -> Schedule:
     progress beyond 1 counts as 1."""
     name = settings.choice("schedule", [*SCHEDULES, *learned.schedules])
     if name in learned.schedules:
-        return Piecewise(learned.schedules[name])
+        points = learned.schedules[name]
+        if len(points) < 2 or min(points) <= 0.0:
+            raise settings.error("schedule", f"one with two positive points or more, not {points}")
+        return Piecewise(points)
     if name == "piecewise":
         return Piecewise(tuple(settings.number(point, 1e-6, 100.0) for point in POINTS))
     if name == "one_cycle":

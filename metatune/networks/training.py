@@ -84,6 +84,7 @@ class Training:
         self.batches = math.ceil(rows / settings.whole("batch_size"))
         self.batch_rows = rows // self.batches
         self.network = build(settings, dataset.shape, dataset.outputs, seed)
+        self.read_by_network = settings.names_read
         select_features(self.network, settings, dataset)
         if self.batch_rows == 1 and config.get("normalization") == "batch":
             raise settings.error("batch_size", "larger, for batch normalization needs two rows")

@@ -20,8 +20,10 @@ from metatune.errors import InputError, MetatuneError
 from metatune.experience.store import ExperienceStore
 from metatune.networks.data.dataset import Dataset
 from metatune.networks.data.loading import load
+from metatune.networks.data.task_metric import LOSS
 from metatune.networks.learned import Learned
 from metatune.networks.losses import COEFFICIENTS
+from metatune.networks.own_code import own_names
 from metatune.networks.population import Member, Population
 from metatune.networks.schedules import POINTS
 from metatune.networks.settings import Settings
@@ -197,9 +199,10 @@ def _bases(store: ExperienceStore, kind: Kind) -> list[_Base]:
     best: dict[str, _Base] = {}
     values: dict[str, float] = {}
     for study in store.studies():
-        if "data" not in study.training:
+        if "data" not in study.training or study.task.metric != LOSS:
             continue
-        trial = best_trial(study.task, store.trials(study=study.name))
+        trials = [trial for trial in store.trials(study=study.name) if _is_plain(trial.config)]
+        trial = best_trial(study.task, trials)
         if trial is None or trial.value is None:
             continue
         value = trial.inward(study.task).value
@@ -223,6 +226,11 @@ def _bases(store: ExperienceStore, kind: Kind) -> list[_Base]:
             Learned.of(study.training),
         )
     return sorted(best.values(), key=lambda base: base.task)
+
+
+def _is_plain(config: Config) -> bool:
+    """Whether training it needs neither code of somebody's nor weights of other tasks."""
+    return not own_names(config) and config.get("initializer") != "learned"
 
 
 def _own_losses(base: _Base, seeds: int, seed: int) -> Array:

@@ -83,6 +83,7 @@ class InitialWeights:
     uri: str
     folder: str = ""
     _deleted: set[str] = field(default_factory=set, compare=False, repr=False)
+    _seen: set[str] = field(default_factory=set, compare=False, repr=False)
 
     def learned(self, training: Mapping[str, Any]) -> Learned:
         """What `training` names of what was learned on other tasks. Raises StoreError for what is
@@ -147,9 +148,15 @@ class InitialWeights:
         found: dict[object, list[Trial]] = {}
         for trial in ended:
             of_network = found.setdefault(trial.config.get("network"), [])
-            if len(of_network) < _FEW:
+            if len(of_network) < _FEW and self._is_there(trial):
                 of_network.append(trial)
         return found
+
+    def _is_there(self, trial: Trial) -> bool:
+        name = str(trial.training[KEPT])
+        if name not in self._deleted and name not in self._seen:
+            (self._deleted if self._kept(trial) is None else self._seen).add(name)
+        return name in self._seen and name not in self._deleted
 
     def _kept(self, trial: Trial) -> Tensors | None:
         """The weights of an ended trial; None where they are gone, as they are when a search that

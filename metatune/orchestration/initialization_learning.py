@@ -25,7 +25,7 @@ from metatune.networks.meta_initialization import (
     Method,
     learn_initialization,
 )
-from metatune.networks.own_code import is_own
+from metatune.networks.own_code import is_own, own_names
 from metatune.networks.population import PER_MEMBER
 from metatune.networks.settings import Settings
 from metatune.optimizers.transfer_model import Progress
@@ -151,7 +151,9 @@ def _best(store: ExperienceStore, network: str) -> list[_Best]:
         for trial in trials:
             key, value = study.task.data_hash, trial.value
             known = values.get(key, math.inf)
-            if trial.config.get("network") == network and value is not None and value < known:
+            if trial.config.get("network") != network or own_names(trial.config):
+                continue
+            if value is not None and value < known:
                 best[key], values[key] = _Best(study, trial), value
     return sorted(best.values(), key=lambda one: (one.study.task.name, one.study.task.data_hash))
 

@@ -10,16 +10,18 @@ from typing import Any
 
 from ray import tune
 
-from metatune.errors import SpaceError, TaskError, TrainableError
+from metatune.errors import SpaceError, StudyError, TaskError, TrainableError
 from metatune.networks.architectures.building import networks_for
 from metatune.networks.data.loading import Dataset, load
 from metatune.networks.data.reading import BUILT_IN
 from metatune.networks.data.tokens import TokenShape
+from metatune.networks.lineage import LINEAGE, segments_of
 from metatune.networks.losses import fitting_losses
-from metatune.networks.own_code import OWN_CODE, imported, is_own
+from metatune.networks.own_code import OWN_CODE, imported, is_own, own_names
 from metatune.parameters import Categorical, Value
 from metatune.space import SearchSpace
 from metatune.task import Task
+from metatune.trial import Trial
 
 DEFAULT_EPOCHS = 27
 
@@ -127,6 +129,23 @@ def dataset_problem(
             "engine": "plain",
         },
     )
+
+
+def check_own_code(problem: Problem, trials: Sequence[Trial]) -> None:
+    """Raise StudyError for a recorded trial that names a function of the user's which its space
+    does not: nothing is imported because a store says so."""
+    choices = [p.choices for p in problem.space.parameters.values() if isinstance(p, Categorical)]
+    known = {value for values in choices for value in values}
+    for trial in trials if problem.dataset is not None else ():
+        lineage = trial.training.get(LINEAGE)
+        segments = segments_of(lineage) if lineage is not None else []
+        for config in (trial.config, *(segment.config for segment in segments)):
+            for name in own_names(config):
+                if name not in known:
+                    raise StudyError(
+                        f"trial {trial.id} names the function {name!r}, which is no choice of its "
+                        f"search space; give a new study another name with --study"
+                    )
 
 
 def _check_own_code(space: SearchSpace) -> None:

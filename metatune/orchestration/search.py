@@ -42,7 +42,13 @@ from metatune.orchestration.opening import (
     record_study,
 )
 from metatune.orchestration.populations import Populations
-from metatune.orchestration.problem import Problem, fused, network_problem, own_problem
+from metatune.orchestration.problem import (
+    Problem,
+    check_own_code,
+    fused,
+    network_problem,
+    own_problem,
+)
 from metatune.orchestration.resources import Resources
 from metatune.orchestration.running import initial_weights, run, run_folder, run_populations
 from metatune.orchestration.snapshots import Snapshots
@@ -158,6 +164,7 @@ def search(
         known = kept.trials(study=name)
         size = population_size(kept, problem, name, known, population)
         problem = fused(problem, size, resources.gpus)
+        check_own_code(problem, known)
         problem = with_learned(problem, kept, name, known)
         problem = with_initializations(problem, kept, name, known)
         weights = initial_weights(kept, name) if problem.dataset is not None else None

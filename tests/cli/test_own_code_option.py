@@ -11,11 +11,12 @@ import pytest
 
 from metatune import Categorical, Float, SearchSpace, Study, Trial
 from metatune.cli import main
-from metatune.errors import ConfigurationError, SpaceError
+from metatune.errors import ConfigurationError, SpaceError, StudyError
 from metatune.export.documents import document, to_text
 from metatune.export.python_script import to_script
+from metatune.export.retraining import train
 from metatune.networks.training import Training
-from metatune.orchestration.problem import network_problem
+from metatune.orchestration.problem import check_own_code, network_problem
 from metatune.trial import Report, Suggestion, TrialState
 
 FUNCTIONS = Path(__file__).parents[1] / "networks" / "own_functions.py"
@@ -77,6 +78,25 @@ def test_a_file_that_names_own_code_is_trained_only_when_that_is_said(
             assert "my_functions:network" in err
         else:
             assert ": the same)" in out
+
+
+def test_no_other_part_of_a_file_and_no_store_has_code_imported(
+    finished: tuple[Study, Trial], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, trial = finished
+    monkeypatch.delitem(sys.modules, "my_functions")
+    segment = {"from_epoch": 0, "seed": 1, "config": dict(trial.config)}
+    exported = document(study, trial)
+    exported["configuration"] = {"network": "mlp"}
+    exported["training"]["lineage"] = [segment]
+    with pytest.raises(ConfigurationError, match=r"my_functions:loss.*--own-code"):
+        train(exported, "file")
+    plain = network_problem("mlp", "iris", 2)
+    for recorded in (trial, replace(trial, training={**trial.training, "lineage": [segment]})):
+        with pytest.raises(StudyError, match=r"'my_functions:network', which is no choice"):
+            check_own_code(plain, [recorded])
+    assert "my_functions" not in sys.modules
+    check_own_code(replace(plain, space=SPACE), [trial])
 
 
 def test_own_code_is_no_part_of_a_script(finished: tuple[Study, Trial]) -> None:

@@ -46,6 +46,24 @@ def dropping(settings: Settings, shape: Shape, outputs: int) -> nn.Module:
     return nn.Sequential(nn.Dropout(0.5), nn.Linear(shape[0], outputs))
 
 
+def frozen(settings: Settings, shape: Shape, outputs: int) -> nn.Module:
+    """A network with a weight that does not train."""
+    made = Mixed(shape[0], 4, outputs)
+    made.share.requires_grad_(False)
+    return made
+
+
+def recurrent(settings: Settings, shape: Shape, outputs: int) -> nn.Module:
+    """A network that drops by torch's global generator."""
+    return nn.LSTM(shape[0], outputs, num_layers=2, dropout=0.5)
+
+
+def warm(settings: Settings, shape: Shape, outputs: int) -> nn.Module:
+    """A network that reads a setting of the loss."""
+    settings.number("temperature")
+    return nn.Linear(shape[0], outputs)
+
+
 def nothing(settings: Settings, shape: Shape, outputs: int) -> None:
     """No network."""
 
@@ -77,4 +95,17 @@ def update(
     return weight - step, (velocity,)
 
 
+def heavy_ball(
+    weight: torch.Tensor, gradient: torch.Tensor, state: tuple[torch.Tensor, ...], rate: Any
+) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+    """Momentum by the weight before; there is none at first, so it begins at 0."""
+    return weight - rate * gradient + 0.5 * (weight - state[0]), (weight,)
+
+
+def unnamed(outputs: torch.Tensor, targets: torch.Tensor, **numbers: float) -> torch.Tensor:
+    """A loss whose parameters have no names."""
+    return outputs.mean()
+
+
+heavy_ball.states = 1  # type: ignore[attr-defined]
 update.states = 1  # type: ignore[attr-defined]

@@ -117,9 +117,30 @@ def test_what_a_network_draws_follows_from_the_seed() -> None:
         ({"loss": "no_such_module:loss"}, r"loss = .*importing no_such_module failed"),
         ({"loss": "own_functions:loss", "margin": "wide"}, r"margin = 'wide' must be a number"),
         ({"optimizer": "own_functions:predict"}, r"optimizer = .*at least 4 arguments, not 2"),
+        ({"network": "own_functions:frozen"}, r"whose weights all train, and stand in it once"),
+        ({"network": "own_functions:recurrent"}, r"network = .*is LSTM"),
+        ({"loss": "own_functions:unnamed"}, r"'numbers' is the name of a number"),
         ({"unknown": 1}, r"unknown = 1 is misspelled"),
     ],
 )
 def test_what_cannot_be_used_is_said(changed: Config, message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         Training({**OWN, **changed}, load("wine"))
+
+
+def test_a_state_may_be_the_weight_before() -> None:
+    config: Config = {**OWN, "optimizer": "own_functions:heavy_ball"}
+    del config["friction"]
+    training = Training(config, load("wine"), 1, 2)
+    before = {name: weight.clone() for name, weight in training.network.named_parameters()}
+    training.epoch = 1
+    training.train(1)
+    for name, weight in training.network.named_parameters():
+        assert torch.equal(training.optimizer.state[weight]["state_0"], before[name])
+
+
+def test_a_network_that_reads_what_members_differ_in_is_refused_in_a_population() -> None:
+    config: Config = {**OWN, "network": "own_functions:warm", "temperature": 2.0}
+    del config["my_width"]
+    with pytest.raises(ConfigurationError, match=r"reads \['temperature'\].*names of its own"):
+        Population(load("wine"), **KEPT).enter(Member(0, config, 1))

@@ -49,14 +49,14 @@ def test_multipliers_lie_between_0_and_1(config: dict[str, Value], progress: flo
 @settings(deadline=None)  # the first call may be slow
 @given(st.floats(0.01, 0.99), st.integers(2, 50))
 def test_one_cycle_is_that_of_torch(peak: float, steps: int) -> None:
+    top = (peak * (steps + 1) - 1) / steps  # torch counts the peak in whole steps
+    if not 0.0 < top < 1.0:
+        return
     parameter = torch.nn.Parameter(torch.zeros(1))
     optimizer = torch.optim.SGD([parameter], lr=1.0)
     theirs = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, 1.0, total_steps=steps + 1, pct_start=peak, cycle_momentum=False
     )
-    top = (peak * (steps + 1) - 1) / steps  # torch counts the peak in whole steps
-    if not 0.0 < top < 1.0:
-        return
     for index in range(steps + 1):
         ours = one_cycle(index / steps, top)
         assert ours == pytest.approx(optimizer.param_groups[0]["lr"], abs=1e-9)

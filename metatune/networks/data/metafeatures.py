@@ -28,7 +28,8 @@ def metafeatures(
     classification = kind == "classification"
     shares = np.bincount(targets) / count if classification else np.ones(1)
     shares = shares[shares > 0]
-    y = np.eye(len(shares))[targets[::step]] if classification else targets[::step].astype(float)
+    _, classes = np.unique(targets, return_inverse=True)  # one may be in the test rows alone
+    y = np.eye(len(shares))[classes[::step]] if classification else targets[::step].astype(float)
     skewness = np.abs(_skewness(x))
     found = {
         "rows": float(rows),

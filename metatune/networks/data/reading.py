@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,10 @@ SCIKIT_LEARN = BUILT_IN[:6]  # those that are taken as scikit-learn has them
 DOCUMENTS = "text"  # the column of a table that holds documents, if it is not the only one
 
 _MISSING = ["", "?", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "-nan", "NULL", "null"]
-_READ_ERRORS = (pa.ArrowException, OSError, UnicodeDecodeError, ValueError, zipfile.BadZipFile)
+_READ_ERRORS = (
+    *(pa.ArrowException, OSError, UnicodeDecodeError, ValueError, EOFError),
+    *(zipfile.BadZipFile, zlib.error, NotImplementedError),
+)
 
 
 def read(name: str | Path, target: str | None = None) -> Table:
@@ -162,7 +166,8 @@ def _arrow_column(column: Any, name: str, path: Path) -> Column:
 
 def _arrow_text(column: Any) -> Text:
     encoded = pc.dictionary_encode(column.combine_chunks())
-    labels = np.array(encoded.dictionary.to_pylist(), dtype=str)
+    # Objects, for strings of one width would take each as long as the longest document.
+    labels = np.array(encoded.dictionary.to_pylist(), dtype=object)
     codes = encoded.indices.fill_null(-1).to_numpy().astype(np.int64)
     ordered = text(labels)
     return Text(np.where(codes < 0, -1, np.append(ordered.codes, -1)[codes]), ordered.labels)
