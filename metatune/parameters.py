@@ -68,7 +68,10 @@ class Float:
         else:
             magnitude = max(abs(self.low), abs(self.high))
             value = round(at, _DIGITS - math.ceil(math.log10(magnitude)))
-        return min(max(value, self.low), self.high)
+        place = (self._scaled(value) - low) / (high - low)  # an end may share that of `value`
+        if place <= 0.0 or place >= 1.0:
+            return self.low if place <= 0.0 else self.high
+        return value
 
     def _scaled(self, value: float) -> float:
         return math.log(value) if self.log else float(value)
