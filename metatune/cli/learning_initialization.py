@@ -16,13 +16,12 @@ from metatune.space import SearchSpace
 if TYPE_CHECKING:
     from metatune.orchestration.initialization_learning import LearnedInitialization
 
-METHODS = ("reptile", "fomaml")
-
 
 def learn_initialization(
     store: ExperienceStore, space: str, method: str, check: bool, as_json: bool
 ) -> None:
     """Learn an initialization for each network of a space, keep it, and print what it is worth."""
+    from metatune.networks.meta_initialization import METHODS
     from metatune.orchestration.initialization_learning import learn_initializations
     from metatune.orchestration.learning import fit_shown
 
@@ -31,13 +30,7 @@ def learn_initialization(
         raise InputError(f"method = {method!r} must be one of {list(METHODS)}")
     asked = SearchSpace.load(space)
     with fit_shown(not as_json) as progress:
-        results = learn_initializations(
-            store,
-            asked,
-            "reptile" if known == "reptile" else "fomaml",
-            check=check,
-            progress=progress,
-        )
+        results = learn_initializations(store, asked, known, check=check, progress=progress)
     if as_json:
         printing.print_json({"initializations": [_document(one) for one in results]})
         return

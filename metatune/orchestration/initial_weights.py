@@ -21,6 +21,7 @@ from metatune.networks import checkpoints
 from metatune.networks.checkpoints import Tensors, prefixed
 from metatune.networks.initializers import LEARNED
 from metatune.networks.learned import Learned
+from metatune.networks.own_code import is_own
 from metatune.orchestration.known_weights import INITIALIZATIONS, KEPT, PARENT
 from metatune.orchestration.problem import Problem
 from metatune.orchestration.snapshots import Snapshots
@@ -29,7 +30,7 @@ from metatune.task import Task
 from metatune.trial import Trial, TrialState
 
 # Under which names a store keeps them, beside the models of spaces.
-_INITIALIZATIONS, _WEIGHTS = "initializations", "weights"
+_WEIGHTS = "weights"
 # Of each network the weights of so many trials wait for children.
 _FEW = 3
 
@@ -39,7 +40,7 @@ def put_initialization(
 ) -> str:
     """Keep what `learn_initialization` gave for the `network` of the record; its id."""
     arrays = {name: tensor.numpy() for name, tensor in weights.items()}
-    return store.put_model(_INITIALIZATIONS, record, arrays)
+    return store.put_model(INITIALIZATIONS, record, arrays)
 
 
 def with_initializations(
@@ -58,9 +59,14 @@ def with_initializations(
     if before is not None and INITIALIZATIONS in before.training:
         found = before.training[INITIALIZATIONS]
     else:
-        latest = {record.get("network"): name for name, record in store.models(_INITIALIZATIONS)}
+        latest = {record.get("network"): name for name, record in store.models(INITIALIZATIONS)}
         names = network.choices if isinstance(network, Categorical) else ()
         for name in names:
+            if is_own(name):
+                raise SpaceError(
+                    f"[initializer] choices: {LEARNED!r} is not for the network {name!r}; "
+                    f"initializations are learned for built-in networks alone"
+                )
             if name not in latest:
                 raise SpaceError(
                     f"[initializer] choices: {LEARNED!r} for the network {name!r} is not in the "
@@ -90,7 +96,7 @@ class InitialWeights:
         gone."""
         together: Tensors = {}
         for network, name in training.get(INITIALIZATIONS, {}).items():
-            together |= prefixed(network, self._read(_INITIALIZATIONS, name))
+            together |= prefixed(network, self._read(INITIALIZATIONS, name))
         return Learned.of(training, {LEARNED: together} if together else None)
 
     def parent(self, training: Mapping[str, Any]) -> Tensors | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-# By network the ids of initializations that were learned on other tasks.
+# By network the ids of initializations that were learned on other tasks; the store keeps them under
+# this name too.
 INITIALIZATIONS = "initializations"
 # The trial whose weights it began from, and their id.
 PARENT = "parent"

@@ -263,9 +263,9 @@ def _run(
             populations = Populations(coordinator, size, epochs)
             run_populations(populations, problem.dataset, store, resources, seen)
         else:
-            began_from = initial_weights(store, coordinator.study.name)
+            weights = initial_weights(store, coordinator.study.name)
             trainable = network_trainable(
-                problem.dataset, problem.training, began_from, coordinator.study.space
+                problem.dataset, problem.training, weights, coordinator.study.space
             )
             steps = problem.max_steps
             run(
