@@ -136,6 +136,19 @@ class Hyperband:
         return 0
 
 
+def default_pruner(max_steps: int | None, learned: bool) -> Pruner:
+    """Successive halving with rungs at a ninth and at a third of a full trial of `max_steps`
+    reports; at a third alone where what proposes was `learned` from earlier tasks. None where the
+    length is not known, since the only report of a trial would then stop most of them.
+
+    Most learned proposals are good, and early reports do not tell which is best: by them it would
+    stop what learns slowly, and the optimizer would take what was stopped for bad.
+    """
+    if max_steps is None:
+        return NoPruner()
+    return SuccessiveHalving(max(1, max_steps // (3 if learned else 9)), max_step=max_steps)
+
+
 def _value_at(trial: Trial, rung: int) -> float | None:
     """A trial's best value up to the first report at or beyond `rung`, infinite where that report
     is not finite; None if it has not got there."""

@@ -10,7 +10,7 @@ from metatune.experience.starter import starter_part
 from metatune.experience.store import ExperienceStore
 from metatune.optimizers.memory import Memory
 from metatune.optimizers.optimizer import MetaOptimizer
-from metatune.optimizers.pruning import Pruner
+from metatune.optimizers.pruning import Pruner, default_pruner
 from metatune.optimizers.transfer_model import Progress
 from metatune.orchestration.learning import StoreMemory, known_experience
 from metatune.orchestration.problem import Problem
@@ -32,12 +32,12 @@ def open_study(
     seed: int,
     optimizer: MetaOptimizer | MakeOptimizer,
     memory: bool,
-    pruner: Pruner,
+    pruner: Pruner | None,
     starter: bool = False,
     progress: Progress = lambda what, done, of: None,
-) -> tuple[Study, MetaOptimizer]:
-    """The study `name` with its `known` trials, and what proposes in it; nothing is recorded, but
-    a model that had to be fitted.
+) -> tuple[Study, MetaOptimizer, Pruner]:
+    """The study `name` with its `known` trials, what proposes in it and what stops its trials, by
+    default as `default_pruner` says; nothing is recorded, but a model that had to be fitted.
 
     A new study knows all the experience there is at this moment, with `starter` also that which
     comes with metatune, if built-in networks are trained and the optimizer is made of memory; one
@@ -65,6 +65,7 @@ def open_study(
         store, problem.space, experience, before, aliases=aliases, progress=progress
     )
     meta = optimizer(remembered) if callable(optimizer) else optimizer
+    stops = pruner or _usual_pruner(problem, remembered.used is not None, before)
     study = Study(
         name=name,
         task=problem.task,
@@ -72,7 +73,7 @@ def open_study(
         seed=seed,
         trials=trials,
         optimizer=str(meta),
-        pruner=str(pruner),
+        pruner=str(stops),
         experience=experience,
         aliases=aliases,
         model=remembered.used,
@@ -86,7 +87,13 @@ def open_study(
                 f"study {name!r} was started with what earlier studies learned, and cannot go on "
                 f"without; leave memory on, or give another name with --study"
             )
-    return study, meta
+    return study, meta, stops
+
+
+def _usual_pruner(problem: Problem, learned: bool, before: Study | None) -> Pruner:
+    """The default one; of a study that began with the other, that."""
+    usual, other = (default_pruner(problem.max_steps, by) for by in (learned, not learned))
+    return other if before is not None and before.pruner == str(other) else usual
 
 
 def population_size(

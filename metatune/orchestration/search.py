@@ -20,7 +20,7 @@ from metatune.experience.starter import PREFIX
 from metatune.experience.store import ExperienceStore
 from metatune.optimizers.auto import auto
 from metatune.optimizers.optimizer import MetaOptimizer
-from metatune.optimizers.pruning import NoPruner, Pruner, SuccessiveHalving
+from metatune.optimizers.pruning import Pruner
 from metatune.orchestration.alone import train_best_alone
 from metatune.orchestration.cluster import check_store, connected
 from metatune.orchestration.coordinator import Coordinator
@@ -122,7 +122,8 @@ def search(
         memory: whether to use what earlier studies learned.
         starter: whether that includes the experience that comes with metatune, where a built-in
             network is trained.
-        pruner: what stops trials early; by default successive halving where `max_steps` is known.
+        pruner: what stops trials early; by default successive halving where `max_steps` is known,
+            see `default_pruner`.
         max_steps: reports after which a trial ends; for built-in networks epochs, by default 27.
         target: column or array to predict, where `task` is a data file.
         metric: what built-in networks are measured by, if not by their validation loss:
@@ -159,7 +160,6 @@ def search(
     kept = store if isinstance(store, ExperienceStore) else ExperienceStore(store)
     kept.check_writable()
     name = study or f"{problem.space_name}-{problem.task.name}-{seed}"
-    stops = pruner or _default_pruner(problem.max_steps)
     with kept.lease(name) as lease:
         known = kept.trials(study=name)
         size = population_size(kept, problem, name, known, population)
@@ -169,7 +169,7 @@ def search(
         problem = with_initializations(problem, kept, name, known)
         weights = initial_weights(kept, name) if problem.dataset is not None else None
         with fit_shown(display) as progress:
-            record, meta = open_study(
+            record, meta, stops = open_study(
                 kept,
                 problem,
                 name,
@@ -178,7 +178,7 @@ def search(
                 seed=seed,
                 optimizer=optimizer,
                 memory=memory,
-                pruner=stops,
+                pruner=pruner,
                 starter=starter,
                 progress=progress,
             )
@@ -227,14 +227,6 @@ def _check_fit(resources: Resources, address: str | None) -> None:
     if not may_grow:
         raise InputError(problem)
     warnings.warn(f"{problem}; the search waits for nodes to come", stacklevel=3)
-
-
-def _default_pruner(max_steps: int | None) -> Pruner:
-    """Two rungs, at a ninth and a third of a full trial; none where its length is not known, since
-    the only report of a trial would then stop most of them."""
-    if max_steps is None:
-        return NoPruner()
-    return SuccessiveHalving(min_step=max(1, max_steps // 9), max_step=max_steps)
 
 
 def _append(store: ExperienceStore, lease: Lease, trials: Sequence[Trial]) -> None:

@@ -67,7 +67,7 @@ def open_recording(
     try:
         known = store.trials(study=name)
         with fit_shown(True) as progress:
-            study, meta = open_study(
+            study, meta, _ = open_study(
                 store,
                 Problem(space.space, "param_space", task),
                 name,

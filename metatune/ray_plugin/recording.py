@@ -86,6 +86,11 @@ class Recording:
         return self._coordinator.study.task
 
     @property
+    def is_learned(self) -> bool:
+        """Whether what proposes was learned from earlier tasks."""
+        return self._coordinator.study.model is not None
+
+    @property
     def numbers(self) -> dict[str, int]:
         """Number in the study of each trial that runs, by Ray's id."""
         return {ray_id: running.number for ray_id, running in self._running.items()}

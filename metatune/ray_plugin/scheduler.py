@@ -11,7 +11,7 @@ from ray.tune.result import DONE, TRAINING_ITERATION
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from metatune.errors import InputError
-from metatune.optimizers.pruning import Pruner, SuccessiveHalving
+from metatune.optimizers.pruning import default_pruner
 from metatune.orchestration.recorder import error_of
 from metatune.ray_plugin.endings import Result, ends_some_early
 from metatune.ray_plugin.opening import recording_of
@@ -29,7 +29,8 @@ class MetaScheduler(TrialScheduler):
     trials early, as Ray does not say whether it did.
 
     Without `inner`, trials run in order. With `max_steps`, they then end at that step, and
-    successive halving stops the worst two thirds at a ninth and at a third of it, compared by what
+    successive halving stops the worst two thirds at a third of it, and at a ninth unless MetaSearch
+    proposes what earlier tasks taught it, compared by what
     MetaSearch or ExperienceRecorder has recorded in the study.
 
     Args:
@@ -51,9 +52,7 @@ class MetaScheduler(TrialScheduler):
         super().__init__()
         self.inner = FIFOScheduler() if inner is None else inner
         self._max_steps = max_steps
-        self._pruner: Pruner | None = None
-        if inner is None and max_steps is not None:
-            self._pruner = SuccessiveHalving(max(1, max_steps // 9), max_step=max_steps)
+        self._prunes = inner is None and max_steps is not None
         self._stopped: set[str] = set()
 
     def __getattr__(self, name: str) -> Any:
@@ -99,7 +98,7 @@ class MetaScheduler(TrialScheduler):
         if recording is not None:
             recording.observe(trial.trial_id, result, trial.config)
         decision = str(self.inner.on_trial_result(tune_controller, trial, result, **info))
-        if self._pruner is not None and self._is_to_stop(trial, result, self._pruner):
+        if self._prunes and self._is_to_stop(trial, result):
             decision = str(TrialScheduler.STOP)
         if decision == TrialScheduler.STOP:
             self._stopped.add(trial.trial_id)
@@ -166,7 +165,7 @@ class MetaScheduler(TrialScheduler):
         unit = getattr(deciding, "_time_attr", TRAINING_ITERATION)
         return end is not None and bool(result.get(unit, 0) >= end)
 
-    def _is_to_stop(self, trial: TuneTrial, result: Mapping[str, Any], pruner: Pruner) -> bool:
+    def _is_to_stop(self, trial: TuneTrial, result: Mapping[str, Any]) -> bool:
         recording = recording_of(trial.trial_id)
         if recording is None:
             raise InputError(
@@ -175,4 +174,5 @@ class MetaScheduler(TrialScheduler):
             )
         if trial.trial_id not in recording.numbers:  # another configuration than it began with
             return False
+        pruner = default_pruner(self._max_steps, recording.is_learned)
         return self._is_full(result) or recording.should_prune(trial.trial_id, pruner)

@@ -9,7 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metatune.errors import InputError
-from metatune.optimizers.pruning import Hyperband, NoPruner, Pruner, SuccessiveHalving
+from metatune.optimizers.pruning import (
+    Hyperband,
+    NoPruner,
+    Pruner,
+    SuccessiveHalving,
+    default_pruner,
+)
 from metatune.trial import Report, Suggestion, Trial, TrialState
 
 VALUES = st.floats(-1e6, 1e6) | st.sampled_from([math.nan, math.inf])
@@ -146,6 +152,13 @@ def test_hyperband_gives_brackets_their_trials_in_turn() -> None:
     other_brackets = [trial(number, 1.0) for number in range(9, 17)]
     assert not pruner.should_prune(trial(0, 5.0), other_brackets)
     assert pruner.should_prune(trial(0, 5.0), [trial(number, 1.0) for number in range(17, 26)])
+
+
+def test_what_was_learned_is_judged_later() -> None:
+    assert default_pruner(None, learned=True) == NoPruner()
+    assert default_pruner(27, learned=False) == SuccessiveHalving(3, 3, 27)
+    assert default_pruner(27, learned=True) == SuccessiveHalving(9, 3, 27)
+    assert default_pruner(2, learned=True) == SuccessiveHalving(1, 3, 2)
 
 
 def test_words_and_settings() -> None:

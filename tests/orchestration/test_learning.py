@@ -15,7 +15,7 @@ from metatune.errors import ExperienceWarning, StoreError, StudyError
 from metatune.optimizers.auto import auto, transfer
 from metatune.optimizers.optimizer import MetaOptimizer
 from metatune.optimizers.portfolio import Portfolio
-from metatune.optimizers.pruning import NoPruner
+from metatune.optimizers.pruning import NoPruner, Pruner, SuccessiveHalving
 from metatune.optimizers.threads import one_thread
 from metatune.optimizers.transfer_model import TransferModel
 from metatune.orchestration.learning import OUTGROWN, StoreMemory, learn_model
@@ -72,7 +72,7 @@ def used(store: ExperienceStore) -> str:
 def opened(store: ExperienceStore, name: str = "new") -> tuple[Study, MetaOptimizer]:
     problem = own_problem(SPACE, name)
     known = store.trials(study=name)
-    study, meta = open_study(
+    study, meta, _ = open_study(
         store, problem, name, known,
         trials=5, seed=0, optimizer=auto, memory=True, pruner=NoPruner(),
     )  # fmt: skip
@@ -97,6 +97,23 @@ def test_it_is_fitted_again_once_it_is_outgrown(store: ExperienceStore) -> None:
     assert second != first
     assert {model for model, _ in store.models(SPACE.id)} == {first, second}
     assert used(store) == second
+
+
+def test_what_experience_proposes_is_stopped_later(store: ExperienceStore) -> None:
+    def stops(pruner: Pruner | None = None, *, memory: bool = True) -> Pruner:
+        known = store.trials(study="new")
+        study, _, stops = open_study(
+            store, own_problem(SPACE, "new", max_steps=27), "new", known,
+            trials=5, seed=0, optimizer=auto, memory=memory, pruner=pruner,
+        )  # fmt: skip
+        record_study(store, study, known)
+        return stops
+
+    assert stops(memory=False) == SuccessiveHalving(3, max_step=27)
+    assert stops() == SuccessiveHalving(9, max_step=27)
+    begun = stops(SuccessiveHalving(3, max_step=27))
+    store.append([Trial("new", 0, Suggestion({"x": 0.5}, "random"), 0)])
+    assert stops() == begun  # as earlier versions stopped what experience proposed
 
 
 def test_experience_of_other_spaces_does_not_outgrow_it(store: ExperienceStore) -> None:
@@ -270,7 +287,7 @@ def test_a_study_goes_on_with_the_names_it_began_with(tmp_path: Path) -> None:
 
     def portfolio() -> tuple[Study, list[Suggestion]]:
         kept = ExperienceStore(store.uri)
-        study, meta = open_study(
+        study, meta, _ = open_study(
             kept, own_problem(SPACE, "new"), "new", kept.trials(study="new"),
             trials=5, seed=0, optimizer=lambda memory: Portfolio(memory.past_tasks()),
             memory=True, pruner=NoPruner(),

@@ -80,7 +80,7 @@ def opened(
     given: dict[str, Any] = {"memory": True, "starter": True} | options
     problem = given.pop("problem", PROBLEM)
     known = store.trials(study=name)
-    study, meta = open_study(
+    study, meta, _ = open_study(
         store, problem, name, known,
         trials=5, seed=0, optimizer=optimizer, pruner=NoPruner(), **given,
     )  # fmt: skip
