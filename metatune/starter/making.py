@@ -26,7 +26,7 @@ from metatune.networks.training import Training
 from metatune.optimizers.optimizer import MetaOptimizer
 from metatune.optimizers.optuna_samplers import TPE
 from metatune.optimizers.past_surrogate import MOST_TRIALS
-from metatune.optimizers.pruning import NoPruner
+from metatune.optimizers.pruning import NoPruner, Pruner
 from metatune.optimizers.transfer_model import fit
 from metatune.orchestration.coordinator import Coordinator
 from metatune.orchestration.group_commit import GroupCommit
@@ -99,11 +99,16 @@ def searched(space: str, task: StarterTask, count: int | None = None) -> tuple[S
     return study, run(study, optimizer, dataset)
 
 
-def run(study: Study, optimizer: MetaOptimizer, dataset: Dataset) -> list[Trial]:
-    """All trials of a study of built-in networks, trained one after another in this process to
-    their end; nothing is stored."""
+def run(
+    study: Study,
+    optimizer: MetaOptimizer,
+    dataset: Dataset,
+    pruner: Pruner = NoPruner(),  # noqa: B008  # frozen
+) -> list[Trial]:
+    """All trials of a study of built-in networks, trained one after another in this process, each
+    until `pruner` stops it; nothing is stored."""
     with GroupCommit(lambda trials: None) as commits:
-        coordinator = Coordinator(study, [], optimizer, NoPruner(), commits)
+        coordinator = Coordinator(study, [], optimizer, pruner, commits)
         while (trial := coordinator.ask()) is not None:
             _train(coordinator, trial, dataset)
     return coordinator.trials
