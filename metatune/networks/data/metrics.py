@@ -76,10 +76,10 @@ def _operating_points(logits: Array, classes: Classes, positive: int) -> tuple[A
     is_positive = classes == positive
     if not np.isfinite(logits).all() or not is_positive.any():
         return np.full(1, math.nan), np.full(1, math.nan)
-    others = np.delete(logits, positive, axis=1)
-    highest = others.max(axis=1)
-    odds = logits[:, positive] - highest
-    odds -= np.log(np.exp(others - highest[:, None]).sum(axis=1))
+    others = np.sort(np.delete(logits, positive, axis=1), axis=1)  # so that equal sums round alike
+    highest = others[:, -1:]
+    odds = logits[:, positive] - highest[:, 0]
+    odds -= np.log(np.exp(others - highest).sum(axis=1))
     order = np.argsort(-odds, kind="stable")
     is_last = np.append(np.diff(odds[order]) != 0.0, True)
     right = np.cumsum(is_positive[order])[is_last]
