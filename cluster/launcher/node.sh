@@ -57,7 +57,7 @@ start() {
     setsid "$@" --block --temp-dir="$folder/ray" </dev/null >"$log" 2>&1 &
     echo $! >"$pid_file"
     for ((i = 0; i < 5 * seconds_to_start; i++)); do
-        grep -qF "Ray runtime started" "$log" && return
+        grep -qsF "Ray runtime started" "$log" && return
         kill -0 $! 2>/dev/null || break
         sleep 0.2
     done
