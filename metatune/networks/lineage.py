@@ -146,12 +146,10 @@ def go_on(before: Training, after: Training) -> None:
     """Let `after`, which has not begun, go on from where `before` is: weights, buffers, the state
     of the optimizer and of an online schedule, and the best epoch so far."""
     after.network.load_state_dict(before.network.state_dict())
-    pairs = zip(before.network.parameters(), after.network.parameters(), strict=True)
-    for old, new in pairs:
-        after.optimizer.state[new] = {
-            name: value.clone() if torch.is_tensor(value) else value
-            for name, value in before.optimizer.state[old].items()
-        }
+    for kind, of_weights in before.update.states.items():
+        for name, tensor in of_weights.items():
+            after.update.states[kind][name].copy_(tensor)
+    after.update.count.copy_(before.update.count)
     if after.online is not None and before.online is not None:
         moved = {name: tensor.clone() for name, tensor in before.online.tensors().items()}
         after.online = OnlineRate(after.online.sensitivities, **moved)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
@@ -30,31 +29,20 @@ class OwnUpdate:
         """Names of the tensors that it keeps for each weight."""
         return tuple(f"state_{index}" for index in range(getattr(self.function, "states", 0)))
 
-
-class OwnOptimizer(torch.optim.Optimizer):
-    """Torch's form of an update rule of the user's."""
-
-    def __init__(self, parameters: Iterable[Any], update: OwnUpdate) -> None:
-        super().__init__(parameters, {"lr": 0.0})
-        self._own = update
-
-    @torch.no_grad()
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]  # none is taken
-        """Change every weight that has a gradient."""
-        for group in self.param_groups:
-            for weight in group["params"]:
-                if weight.grad is None:
-                    continue
-                kept = self.state[weight]
-                before = tuple(
-                    kept.setdefault(name, torch.zeros_like(weight)) for name in self._own.states
-                )
-                new, after = self._own.function(
-                    weight, weight.grad, before, group["lr"], **self._own.numbers
-                )
-                found = [tensor.clone() for tensor in (new, *after)]  # which may be the old ones
-                for old, one in zip((weight, *before), found, strict=True):
-                    old.copy_(one)
+    def update(
+        self,
+        weights: list[torch.Tensor],
+        gradients: list[torch.Tensor],
+        states: Sequence[list[torch.Tensor]],
+        rate: float,
+    ) -> None:
+        """Change weights and states, for each of its names one to each of the weights, in
+        place."""
+        for weight, gradient, *before in zip(weights, gradients, *states, strict=True):
+            new, after = self.function(weight, gradient, tuple(before), rate, **self.numbers)
+            found = [tensor.clone() for tensor in (new, *after)]  # which may be the old ones
+            for old, one in zip((weight, *before), found, strict=True):
+                old.copy_(one)
 
 
 class OwnStackedUpdate:

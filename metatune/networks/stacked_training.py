@@ -32,7 +32,7 @@ from metatune.networks.updates import (
     RowwiseUpdate,
     StackedUpdate,
     Update,
-    clipped,
+    clipped_op,
 )
 
 _MEASURED_SECONDS = 0.01
@@ -68,8 +68,9 @@ class StackedTraining:
         for rows, rate, drawn_now, noise in zip(
             orders[:batches], rates, uniforms, noises, strict=True
         ):
-            inputs = self._inputs[rows] if noise is None else self._inputs[rows] + noise
-            batch = Batch(inputs, self._targets[rows], parameters, rate, drawn_now)
+            inputs = _rows(self._inputs, rows)
+            inputs = inputs if noise is None else inputs + noise
+            batch = Batch(inputs, _rows(self._targets, rows), parameters, rate, drawn_now)
             total += self.program.step(state, update, batch)
         return total / batches
 
@@ -99,17 +100,12 @@ class StackedTraining:
         """The same for one network, by the plain loop."""
         row = {name: tensor[0] for name, tensor in state.items()}
         named = {kind: self.program.named(kept) for kind, kept in under(STATE, row).items()}
-        weights = self.program.named(row[WEIGHTS])
-        if training.rule.name in ("adam", "adamw"):
-            # Torch counts for each parameter by itself.
-            named["step"] = {name: row[UPDATES][0].clone() for name in weights}
         online = None
         if training.online is not None:
             online = self._online(state, [training])
-        training.use(weights, under(BUFFER, row), named, online)
-        loss = training.train(batches)
-        row[UPDATES] += batches
-        return torch.tensor([loss], dtype=self._dtype)
+        weights = self.program.named(row[WEIGHTS])
+        training.use(weights, under(BUFFER, row), named, row[UPDATES][0], online)
+        return torch.tensor([training.train(batches)], dtype=self._dtype)
 
     def _online(self, state: Tensors, trainings: Sequence[Training]) -> OnlineRate:
         """The online schedules of some members, which change `state` in place."""
@@ -127,7 +123,7 @@ class StackedTraining:
         own = [rule.own for rule in rules if rule.own is not None]
         if own:
             limits = self._tensor(norms)[:, None]
-            clip = partial(clipped, limits=limits) if min(norms) < math.inf else torch.clone
+            clip = partial(clipped_op, limits=limits) if min(norms) < math.inf else torch.clone
             return OwnStackedUpdate(own, clip, self.program.named, weights)
         differ = any(len(training.layer_rates) > 1 for training in trainings)
         runs = [training.layer_rates for training in trainings] if differ else None
@@ -170,3 +166,8 @@ class StackedTraining:
 
     def _tensor(self, values: list[Any]) -> torch.Tensor:
         return torch.tensor(values, dtype=self._dtype, device=self._device)
+
+
+def _rows(tensor: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """`tensor[rows]`, in a fifth of its time."""
+    return tensor.index_select(0, rows.view(-1)).view(*rows.shape, *tensor.shape[1:])

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
+from metatune.errors import DamagedFileError
 from metatune.networks import checkpoints
 from metatune.networks.architectures.building import build
 from metatune.networks.architectures.feature_selection import select_features
@@ -32,6 +32,7 @@ from metatune.networks.initializers import initialize
 from metatune.networks.layer_rates import runs
 from metatune.networks.learned import NOTHING, Learned
 from metatune.networks.losses import loss
+from metatune.networks.network_update import NetworkUpdate, clip
 from metatune.networks.online_rate import OnlineRate, flat
 from metatune.networks.schedules import schedule, sensitivity
 from metatune.networks.settings import Settings
@@ -122,17 +123,9 @@ class Training:
         self.best_weights: Tensors = {}
 
     @cached_property
-    def optimizer(self) -> torch.optim.Optimizer:
-        """Torch's optimizer of the network."""
-        if len(self.layer_rates) == 1:
-            return self.rule.optimizer(self.network.parameters())
-        named = dict(self.network.named_parameters())
-        return self.rule.optimizer(
-            [
-                {"params": [named[name] for name in run.names], "multiplier": run.multiplier}
-                for run in self.layer_rates
-            ]
-        )
+    def update(self) -> NetworkUpdate:
+        """What changes the weights."""
+        return NetworkUpdate(self.rule, self.network, self.layer_rates)
 
     def step(self) -> Scores:
         """Train one epoch, and score it on the validation rows, see `epoch_scores`."""
@@ -159,14 +152,15 @@ class Training:
         weights: Tensors,
         buffers: Tensors,
         states: Mapping[str, Tensors],
+        count: torch.Tensor,
         online: OnlineRate | None = None,
     ) -> None:
-        """Train these tensors, in place, instead of its own: weights and buffers by name, each of
-        the optimizer's states by that of its weight, and the state of an online schedule."""
+        """Train these tensors, in place, instead of its own: weights and buffers by name, states
+        and count as of `NetworkUpdate`, and the state of an online schedule."""
         self.online = online
         for name, parameter in self.network.named_parameters():
             parameter.data = weights[name]
-            self.optimizer.state[parameter] = {kind: of[name] for kind, of in states.items()}
+        self.update = NetworkUpdate(self.rule, self.network, self.layer_rates, states, count)
         for name, buffer in buffers.items():
             module, _, leaf = name.rpartition(".")
             setattr(self.network.get_submodule(module), leaf, buffer)
@@ -194,13 +188,11 @@ class Training:
 
     def save(self, folder: str | Path) -> None:
         """Put everything that continuing needs into `folder`."""
-        parameters = dict(self.network.named_parameters())
         tensors = prefixed("network", self.network.state_dict())
         tensors |= prefixed("best", self.best_weights)
-        for name, parameter in parameters.items():
-            state = self.optimizer.state.get(parameter, {})
-            kept = {key: value for key, value in state.items() if torch.is_tensor(value)}
-            tensors |= prefixed(f"optimizer/{name}", kept)
+        for kind, of_weights in self.update.states.items():
+            tensors |= prefixed(f"update/{kind}", of_weights)
+        tensors["updates"] = self.update.count
         if self.online is not None:
             tensors |= prefixed("online", self.online.tensors())
         progress = {
@@ -217,12 +209,13 @@ class Training:
         threads, DamagedFileError if it is not whole.
         """
         tensors, scalars = checkpoints.read(Path(folder), self.identity())
+        if "updates" not in tensors:
+            raise DamagedFileError(f"{folder}: was saved by a version that counted no updates")
         self.network.load_state_dict(under("network", tensors))
-        names = [name for name, _ in self.network.named_parameters()]
-        states = {i: under(f"optimizer/{name}", tensors) for i, name in enumerate(names)}
-        groups = self.optimizer.state_dict()["param_groups"]
-        kept = {i: state for i, state in states.items() if state}
-        self.optimizer.load_state_dict({"state": kept, "param_groups": groups})
+        states = {kind: under(f"update/{kind}", tensors) for kind in self.rule.states}
+        self.update = NetworkUpdate(
+            self.rule, self.network, self.layer_rates, states, tensors["updates"]
+        )
         if self.online is not None:
             self.online = OnlineRate(self.online.sensitivities, **under("online", tensors))
         self.best_weights = under("best", tensors)
@@ -234,6 +227,7 @@ class Training:
         inputs = self.dataset.train.inputs.to(self.dtype)
         targets = self.dataset.train.targets
         self.network.train()
+        weights = list(self.network.parameters())
         total = torch.zeros((), dtype=self.dtype)
         order = self.order(self.epoch)[:batches]
         drawn_now = zip(order, self._uniforms(batches), self._noises(batches), strict=True)
@@ -242,16 +236,15 @@ class Training:
                 dropout.uniforms = of_members[0]
             seen = inputs[rows] if noise is None else inputs[rows] + noise
             batch_loss = self.loss(self.network(seen), targets[rows])
-            self.optimizer.zero_grad(set_to_none=True)
+            for weight in weights:
+                weight.grad = None
             batch_loss.backward()  # type: ignore[no-untyped-call]
             rate = self.learning_rate_at(self.epoch, index)
             if self.online is not None:
                 rate *= self._moved(self.online)
-            for group in self.optimizer.param_groups:
-                group["lr"] = rate * group.get("multiplier", 1.0)
             if self.gradient_norm < math.inf:
-                nn.utils.clip_grad_norm_(self.network.parameters(), self.gradient_norm)
-            self.optimizer.step()
+                clip(weights, self.gradient_norm)
+            self.update(rate)
             total += batch_loss.detach()
         return float(total) / batches
 

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
-from torch import nn
 
 from metatune.networks.layer_rates import Run
 from metatune.networks.online_rate import OnlineRate
 from metatune.networks.own_code import is_own
-from metatune.networks.own_updates import OwnOptimizer, OwnUpdate
+from metatune.networks.own_updates import OwnUpdate
 from metatune.networks.settings import Settings
 
 _EPSILON = 1e-8
@@ -56,24 +55,47 @@ class UpdateRule:
         """What it keeps beside the weights, by name."""
         return STATES[self.name] if self.own is None else self.own.states
 
-    def optimizer(
-        self, parameters: Iterable[nn.Parameter] | Iterable[dict[str, Any]]
-    ) -> torch.optim.Optimizer:
-        """Torch's optimizer of some parameters, or of groups of them; its learning rates are to
-        be set before a step."""
-        if self.own is not None:
-            return OwnOptimizer(parameters, self.own)
+    def update(
+        self,
+        weights: list[torch.Tensor],
+        gradients: list[torch.Tensor],
+        states: Sequence[list[torch.Tensor]],
+        count: torch.Tensor,
+        rate: float,
+    ) -> None:
+        """Change weights and states, for each of its names one to each of the weights, in place, by
+        the kernels that torch.optim calls with `fused=True`; `count` [] is how many updates there
+        were with this one. Not for a rule of the user's."""
         if self.name == "sgd":
-            return torch.optim.SGD(
-                parameters,
-                momentum=self.momentum,
-                nesterov=self.nesterov,
+            torch._fused_sgd_(
+                weights,
+                gradients,
+                states[0] if self.momentum > 0.0 else [],
                 weight_decay=self.weight_decay,
-                fused=True,
+                momentum=self.momentum,
+                lr=rate,
+                dampening=0.0,
+                nesterov=self.nesterov,
+                maximize=False,
+                is_first_step=False,
             )
-        kind = torch.optim.Adam if self.name == "adam" else torch.optim.AdamW
-        betas = (self.beta1, self.beta2)
-        return kind(parameters, betas=betas, weight_decay=self.weight_decay, fused=True)
+            return
+        kernel = torch._fused_adam_ if self.name == "adam" else torch._fused_adamw_
+        kernel(
+            weights,
+            gradients,
+            states[0],
+            states[1],
+            [],
+            [count] * len(weights),
+            lr=rate,
+            beta1=self.beta1,
+            beta2=self.beta2,
+            weight_decay=self.weight_decay,
+            eps=_EPSILON,
+            amsgrad=False,
+            maximize=False,
+        )
 
 
 class Update(Protocol):
@@ -111,7 +133,7 @@ class RowwiseUpdate:
         self._rules, self._runs = rules, [whole] * len(rules) if runs is None else runs
         clips = min(limits) < math.inf
         self._limits = torch.tensor(limits, dtype=like.dtype)[:, None] if clips else None
-        self._parts: list[_Part] = []
+        self._parts: list[list[_Part]] = []
 
     def prepare(self, rates: torch.Tensor, steps: torch.Tensor) -> None:
         """See Update."""
@@ -124,83 +146,35 @@ class RowwiseUpdate:
         if self._limits is not None:
             gradients = clipped(gradients, self._limits)
         if not self._parts:
-            self._parts = list(self._cut(weights, states))
-        rows = gradients.unbind()
-        for part in self._parts:
-            gradient = rows[part.row]
-            if len(gradient) > part.place.stop - part.place.start:
-                gradient = gradient[part.place]
-            rate = self._rates[part.row] * part.multiplier
-            _update_row(part.rule, part.weight, gradient, part.states, part.step, rate)
+            self._parts = [self._cut(row, weights, states) for row in range(len(weights))]
+        for rule, parts, count, gradient, rate in zip(
+            self._rules, self._parts, self._steps, gradients, self._rates, strict=True
+        ):
+            for part in parts:
+                piece = gradient if len(parts) == 1 else gradient[part.place]
+                rule.update([part.weight], [piece], part.states, count[0], rate * part.multiplier)
 
-    def _cut(self, weights: torch.Tensor, states: Sequence[torch.Tensor]) -> Iterator[_Part]:
-        """What each rule updates with one learning rate."""
-        for row, (rule, runs) in enumerate(zip(self._rules, self._runs, strict=True)):
-            start = 0
-            for run in runs:
-                at = row, slice(start, start + run.count)
-                kept = [state[at] for state in states]
-                yield _Part(*at, rule, run.multiplier, weights[at], kept, self._steps[row, 0])
-                start += run.count
+    def _cut(self, row: int, weights: torch.Tensor, states: Sequence[torch.Tensor]) -> list[_Part]:
+        """What is updated with one learning rate in a row."""
+        parts, start = [], 0
+        for run in self._runs[row]:
+            place = slice(start, start + run.count)
+            kept = [[state[row, place]] for state in states]
+            parts.append(_Part(place, run.multiplier, weights[row, place], kept))
+            start += run.count
+        return parts
 
 
 @dataclass(frozen=True)
 class _Part:
     """A run of the weights of one network, as views."""
 
-    row: int
     place: slice
-    rule: UpdateRule
     multiplier: float
     weight: torch.Tensor
-    states: list[torch.Tensor]
-    step: torch.Tensor
+    states: list[list[torch.Tensor]]
 
 
-def _update_row(
-    rule: UpdateRule,
-    weight: torch.Tensor,
-    gradient: torch.Tensor,
-    state: list[torch.Tensor],
-    step: torch.Tensor,
-    rate: float,
-) -> None:
-    """By the kernels that torch.optim calls with `fused=True`."""
-    if rule.name == "sgd":
-        torch._fused_sgd_(
-            [weight],
-            [gradient],
-            state if rule.momentum > 0.0 else [],
-            weight_decay=rule.weight_decay,
-            momentum=rule.momentum,
-            lr=rate,
-            dampening=0.0,
-            nesterov=rule.nesterov,
-            maximize=False,
-            is_first_step=False,
-        )
-        return
-    kernel = torch._fused_adam_ if rule.name == "adam" else torch._fused_adamw_
-    kernel(
-        [weight],
-        [gradient],
-        state[:1],
-        state[1:],
-        [],
-        [step],
-        lr=rate,
-        beta1=rule.beta1,
-        beta2=rule.beta2,
-        weight_decay=rule.weight_decay,
-        eps=_EPSILON,
-        amsgrad=False,
-        maximize=False,
-    )
-
-
-# Opaque to torch.compile, which fails to generate code for a norm of all gradients between the
-# gradients and most updates (torch 2.13).
-@torch.library.custom_op("metatune::clipped", mutates_args=())
 def clipped(gradients: torch.Tensor, limits: torch.Tensor) -> torch.Tensor:
     """Gradients [K, P] scaled down to norms of at most `limits` [K, 1], as
     torch.nn.utils.clip_grad_norm_ does."""
@@ -209,7 +183,12 @@ def clipped(gradients: torch.Tensor, limits: torch.Tensor) -> torch.Tensor:
     return gradients * factors
 
 
-@clipped.register_fake
+# The same, opaque to torch.compile, which fails to generate code for a norm of all gradients
+# between the gradients and most updates (torch 2.13). Its first call takes a second of imports.
+clipped_op = torch.library.custom_op("metatune::clipped", clipped, mutates_args=())
+
+
+@clipped_op.register_fake
 def _(gradients: torch.Tensor, limits: torch.Tensor) -> torch.Tensor:
     return torch.empty_like(gradients)
 
@@ -251,7 +230,7 @@ class StackedUpdate:
     ) -> None:
         """See Update."""
         if self._clips:
-            gradients = clipped(gradients, self._limits)
+            gradients = clipped_op(gradients, self._limits)
         if self.name == "adamw":
             weights.mul_(self._left)
         else:

@@ -9,23 +9,21 @@ the study's run, of each network the best few.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from metatune.errors import DamagedFileError, SpaceError, StoreError
+from metatune.errors import DamagedFileError, StoreError
 from metatune.experience.store import ExperienceStore
 from metatune.networks import checkpoints
 from metatune.networks.checkpoints import Tensors, prefixed
 from metatune.networks.initializers import LEARNED
 from metatune.networks.learned import Learned
-from metatune.networks.own_code import is_own
 from metatune.orchestration.known_weights import INITIALIZATIONS, KEPT, PARENT
-from metatune.orchestration.problem import Problem
 from metatune.orchestration.snapshots import Snapshots
-from metatune.parameters import Categorical, Value
+from metatune.parameters import Value
 from metatune.task import Task
 from metatune.trial import Trial, TrialState
 
@@ -33,52 +31,6 @@ from metatune.trial import Trial, TrialState
 _WEIGHTS = "weights"
 # Of each network the weights of so many trials wait for children.
 _FEW = 3
-
-
-def put_initialization(
-    store: ExperienceStore, record: Mapping[str, Any], weights: Mapping[str, torch.Tensor]
-) -> str:
-    """Keep what `learn_initialization` gave for the `network` of the record; its id."""
-    arrays = {name: tensor.numpy() for name, tensor in weights.items()}
-    return store.put_model(INITIALIZATIONS, record, arrays)
-
-
-def with_initializations(
-    problem: Problem, store: ExperienceStore, study: str, known: Sequence[Trial]
-) -> Problem:
-    """The problem with the latest learned initialization of each network that the space has, where
-    it has the choice "learned"; of a study that has trials, with those that it began with.
-
-    Raises SpaceError for a network that none was learned for.
-    """
-    parameters = problem.space.parameters
-    initializer, network = parameters.get("initializer"), parameters.get("network")
-    if problem.dataset is None or not _has(initializer, LEARNED):
-        return problem
-    before = store.find_study(study) if known else None
-    if before is not None and INITIALIZATIONS in before.training:
-        found = before.training[INITIALIZATIONS]
-    else:
-        latest = {record.get("network"): name for name, record in store.models(INITIALIZATIONS)}
-        names = network.choices if isinstance(network, Categorical) else ()
-        for name in names:
-            if is_own(name):
-                raise SpaceError(
-                    f"[initializer] choices: {LEARNED!r} is not for the network {name!r}; "
-                    f"initializations are learned for built-in networks alone"
-                )
-            if name not in latest:
-                raise SpaceError(
-                    f"[initializer] choices: {LEARNED!r} for the network {name!r} is not in the "
-                    f"store {store.uri}; `metatune learn --initialization {problem.space_name}` "
-                    f"learns it"
-                )
-        found = {str(name): latest[name] for name in names}
-    return replace(problem, training={**problem.training, INITIALIZATIONS: found})
-
-
-def _has(parameter: object, choice: Value) -> bool:
-    return isinstance(parameter, Categorical) and choice in parameter.choices
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from metatune.networks.own_code import is_own, own_names
 from metatune.networks.population import PER_MEMBER
 from metatune.networks.settings import Settings
 from metatune.optimizers.transfer_model import Progress
-from metatune.orchestration.initial_weights import put_initialization
+from metatune.orchestration.learned_initializations import put_initialization
 from metatune.parameters import Categorical, Value
 from metatune.space import Config, SearchSpace
 from metatune.study import Study

@@ -27,8 +27,8 @@ from metatune.orchestration.coordinator import Coordinator
 from metatune.orchestration.display import Display
 from metatune.orchestration.group_commit import GroupCommit
 from metatune.orchestration.grouping import check_size
-from metatune.orchestration.initial_weights import with_initializations
 from metatune.orchestration.learned_choices import with_learned
+from metatune.orchestration.learned_initializations import with_initializations
 from metatune.orchestration.learning import (
     StoreMemory,
     fit_shown,

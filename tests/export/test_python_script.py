@@ -135,7 +135,7 @@ def test_a_script_holds_only_what_its_configuration_reaches(
         "def resnet(": {"resnet"},
         "class _Attention(": {"patches", "columns"},
         "def _unit_variance(": {"cnn"},
-        "torch.optim.SGD(": {"sgd"},
+        "torch._fused_sgd_(": {"sgd"},
         "def _from_arrow(": {"file"},
         "def save(": set(),
         "def load(": set(),

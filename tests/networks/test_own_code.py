@@ -135,8 +135,8 @@ def test_a_state_may_be_the_weight_before() -> None:
     before = {name: weight.clone() for name, weight in training.network.named_parameters()}
     training.epoch = 1
     training.train(1)
-    for name, weight in training.network.named_parameters():
-        assert torch.equal(training.optimizer.state[weight]["state_0"], before[name])
+    for name in before:
+        assert torch.equal(training.update.states["state_0"][name], before[name])
 
 
 def test_a_network_that_reads_what_members_differ_in_is_refused_in_a_population() -> None:

@@ -3,6 +3,7 @@ import math
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from metatune.errors import ConfigurationError, DamagedFileError
 from metatune.networks.architectures.layers import Dropout
 from metatune.networks.data.loading import Dataset, load
 from metatune.networks.losses import Loss
+from metatune.networks.network_update import NetworkUpdate
 from metatune.networks.training import Training
 from metatune.space import Config
 
@@ -263,12 +265,16 @@ def test_an_epoch_is_of_equal_batches_no_larger_than_asked_for(digits: Dataset) 
         assert rows - training.batches < training.batches * training.batch_rows <= rows
 
 
-def test_the_schedule_moves_the_learning_rate(iris: Dataset) -> None:
+def test_the_schedule_moves_the_learning_rate(
+    iris: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates: list[float] = []
+    monkeypatch.setattr(NetworkUpdate, "__call__", lambda _, rate: rates.append(rate))
     training = Training(MLP, iris, epochs=2)
-    training.step()
-    first = training.optimizer.param_groups[0]["lr"]
-    training.step()
-    assert 3e-4 < training.optimizer.param_groups[0]["lr"] < first < 3e-3
+    training.fit()
+    assert len(rates) == 2 * training.batches
+    assert all(3e-4 < after <= before < 3e-3 for before, after in pairwise(rates))
+    assert rates[0] > rates[-1]
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch_optimizers import torchs_own
 
 from metatune.networks.updates import STATES, RowwiseUpdate, StackedUpdate, UpdateRule
 
@@ -36,7 +37,7 @@ def test_every_row_is_updated_as_torch_updates_it_alone(
     generator = torch.Generator().manual_seed(seed)
     weights = torch.randn(count, 6, generator=generator, dtype=torch.float64)
     alone = [nn.Parameter(row.clone()) for row in weights]
-    optimizers = [rule.optimizer([p]) for rule, p in zip(rows, alone, strict=True)]
+    optimizers = [torchs_own(rule, [p]) for rule, p in zip(rows, alone, strict=True)]
     states = [torch.zeros_like(weights) for _ in STATES[name]]
     steps = torch.zeros(count, 1, dtype=torch.float64)
     update = kind(rows, limits, weights)

@@ -16,8 +16,9 @@ from metatune.export.documents import document, read, to_text
 from metatune.export.retraining import train
 from metatune.networks.training import Training
 from metatune.optimizers.random import RandomSearch
-from metatune.orchestration.initial_weights import InitialWeights, with_initializations
+from metatune.orchestration.initial_weights import InitialWeights
 from metatune.orchestration.initialization_learning import epochs_to, learn_initializations
+from metatune.orchestration.learned_initializations import with_initializations
 from metatune.orchestration.problem import network_problem
 from metatune.trial import Report, TrialState
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import nn
@@ -17,6 +18,7 @@ from metatune.networks.architectures.layers import (
     placed,
 )
 from metatune.networks.settings import Settings
+from metatune.networks.stacked_layers import through
 
 
 def mlp(settings: Settings, shape: Shape, outputs: int) -> nn.Sequential:
@@ -39,7 +41,7 @@ def mlp(settings: Settings, shape: Shape, outputs: int) -> nn.Sequential:
         if normalization != "none":
             block.append(placed(_normalization(normalization, width), f"normalization.{index}"))
         block += [activation(), Dropout(rate, (width,))]
-        layers += [_Residual(nn.Sequential(*block))] if skips and index else block
+        layers += [Residual(nn.Sequential(*block))] if skips and index else block
         features = width
     layers.append(placed(linear(features, outputs), "output"))
     return nn.Sequential(*layers)
@@ -51,13 +53,22 @@ def _normalization(name: str, width: int) -> nn.Module:
     return nn.LayerNorm(width) if name == "layer" else nn.RMSNorm(width)  # Zhang & Sennrich 2019
 
 
-class _Residual(nn.Module):
+class Residual(nn.Module):
     """A branch added to its input."""
+
+    branch: nn.Module
 
     def __init__(self, branch: nn.Module) -> None:
         super().__init__()
         self.branch = branch
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Inputs [n, features] and what the branch makes of them."""
         added: torch.Tensor = x + self.branch(x)
         return added
+
+    def forward_stacked(
+        self, at: str, tensors: Mapping[str, torch.Tensor], x: torch.Tensor
+    ) -> torch.Tensor:
+        """The same of K networks, for x [K, features, n], see `stacked_layers`."""
+        return x + through(self.branch, f"{at}.branch.", tensors, x)
