@@ -15,7 +15,7 @@ from metatune.networks.own_code import further_numbers, is_own, own_function
 from metatune.networks.settings import Settings
 from metatune.parameters import Value
 
-Parameters = Sequence[float] | torch.Tensor
+Parameters = Sequence[float] | Sequence[torch.Tensor] | torch.Tensor
 LossFunction = Callable[[torch.Tensor, torch.Tensor, Parameters], torch.Tensor]
 
 _LOSSES: dict[Kind, tuple[str, ...]] = {
@@ -38,8 +38,9 @@ COEFFICIENTS: dict[str, tuple[float, float, float]] = {
 class Loss:
     """A loss: (outputs [n, outputs], targets) -> mean over rows, a scalar.
 
-    `function` takes the loss's parameters as a third argument, numbers or a tensor of as many;
-    `names` are what settings call them.
+    `function` takes the loss's parameters as a third argument, and rows of one or of many networks:
+    (outputs [..., n, outputs], targets [..., n] or [..., n, outputs], parameters) -> [...], where
+    parameters are numbers or tensors [..., 1, 1]. `names` are what settings call them.
     """
 
     function: LossFunction
@@ -103,11 +104,20 @@ def _own_loss(settings: Settings) -> Loss:
     function = own_function(settings, "loss")
     numbers = further_numbers(function, "loss", settings)
 
+    def of_one(
+        outputs: torch.Tensor, targets: torch.Tensor, *parameters: float | torch.Tensor
+    ) -> torch.Tensor:
+        values = dict(zip(numbers, parameters, strict=True))
+        return function(outputs, targets, **values)  # type: ignore[no-any-return]
+
     def of_parameters(
         outputs: torch.Tensor, targets: torch.Tensor, parameters: Parameters
     ) -> torch.Tensor:
-        values = {name: parameters[index] for index, name in enumerate(numbers)}
-        return function(outputs, targets, **values)  # type: ignore[no-any-return]
+        if outputs.dim() == 2:
+            return of_one(outputs, targets, *parameters)
+        each = [torch.as_tensor(parameter).flatten() for parameter in parameters]
+        found: torch.Tensor = torch.func.vmap(of_one)(outputs, targets, *each)
+        return found
 
     return Loss(of_parameters, tuple(numbers.values()), tuple(numbers))
 
@@ -115,16 +125,17 @@ def _own_loss(settings: Settings) -> Loss:
 def cross_entropy(
     logits: torch.Tensor, classes: torch.Tensor, parameters: Parameters
 ) -> torch.Tensor:
-    """Cross-entropy of logits [n, c] against class numbers [n], of whose weight a share, its one
-    parameter, is spread over all classes (Szegedy et al. 2016, section 7)."""
+    """Cross-entropy of logits [..., n, c] against class numbers [..., n], of whose weight a share,
+    its one parameter, is spread over all classes (Szegedy et al. 2016, section 7)."""
     smoothing = parameters[0]
     if not isinstance(smoothing, torch.Tensor):
         return functional.cross_entropy(logits, classes, label_smoothing=smoothing)
     # For many networks five times as fast as log_softmax, whose rows of few classes are not
     # vectorised.
-    normalizer = torch.logsumexp(logits, 1).mean()
-    right = logits.gather(1, classes[:, None]).mean()
-    return normalizer - ((1.0 - smoothing) * right + smoothing * logits.mean())
+    normalizer = torch.logsumexp(logits, -1, keepdim=True).mean(-2, keepdim=True)
+    right = logits.gather(-1, classes[..., None]).mean(-2, keepdim=True)
+    of_all = logits.mean((-2, -1), keepdim=True)
+    return (normalizer - ((1.0 - smoothing) * right + smoothing * of_all))[..., 0, 0]
 
 
 def parametric(dataset: Dataset) -> LossFunction:
@@ -145,23 +156,25 @@ def parametric(dataset: Dataset) -> LossFunction:
             parameters[index] for index in range(len(COEFFICIENTS))
         )
         logits = logits / temperature
-        normalizer = torch.logsumexp(logits, 1)
-        right = logits.gather(1, classes[:, None])[:, 0]
-        cost = normalizer - ((1.0 - smoothing) * right + smoothing * logits.mean(1))
+        classes = classes[..., None]
+        normalizer = torch.logsumexp(logits, -1, keepdim=True)
+        right = logits.gather(-1, classes)
+        of_all = logits.mean(-1, keepdim=True)
+        cost = normalizer - ((1.0 - smoothing) * right + smoothing * of_all)
         # 1 - p, kept from 0, where the slope of a power below 1 is infinite.
         wrong = (-torch.expm1(right - normalizer)).clamp(min=1e-6)
         cost = wrong**gamma * cost + first * wrong + second * wrong**2
         known = shares.to(logits)
         weights = known**-weighting
-        weights = weights / (known * weights).sum()
-        return (weights[classes] * cost).mean()
+        weights = weights / (known * weights).sum(-1, keepdim=True)
+        return (weights.expand_as(logits).gather(-1, classes) * cost).mean((-2, -1))
 
     return function
 
 
 def mse(outputs: torch.Tensor, targets: torch.Tensor, _: Parameters = ()) -> torch.Tensor:
-    """Mean squared error of outputs [n, outputs]."""
-    return ((outputs - targets) ** 2).mean()
+    """Mean squared error of outputs [..., n, outputs]."""
+    return ((outputs - targets) ** 2).mean((-2, -1))
 
 
 def huber(outputs: torch.Tensor, targets: torch.Tensor, parameters: Parameters) -> torch.Tensor:
@@ -170,4 +183,4 @@ def huber(outputs: torch.Tensor, targets: torch.Tensor, parameters: Parameters) 
     delta = parameters[0]
     residual = (outputs - targets).abs()
     inside = residual.clamp(max=delta)  # smaller of |r| and delta
-    return (inside * (residual - 0.5 * inside)).mean()
+    return (inside * (residual - 0.5 * inside)).mean((-2, -1))

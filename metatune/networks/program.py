@@ -82,9 +82,10 @@ class Program:
 
     def step(self, state: Mapping[str, torch.Tensor], update: Update, batch: Batch) -> torch.Tensor:
         """Train each network on a batch of its own, changing `state` in place; losses [K]."""
-        self.network.train()
+        if not self.network.training:
+            self.network.train()
         for dropout in self._dropouts:
-            dropout.train(bool(batch.uniforms))
+            dropout.training = bool(batch.uniforms)
         update.prepare(batch.rates, state[UPDATES].add_(1))
         compiles = len(batch.inputs) == self.compiled_for and not isinstance(update, OnlineUpdate)
         if self._compiled is not None and compiles:
@@ -133,14 +134,13 @@ class Program:
     ) -> torch.Tensor:
         """Losses [K] of each network on a batch of its own."""
         of_step = {**buffers, **batch.uniforms}
-        stacked = batch.targets, batch.parameters
         if self._is_written_out:
             tensors = self._tensors(weights, of_step)
             outputs = stacked_layers.outputs(self.network, tensors, batch.inputs)
         else:
             outputs = torch.func.vmap(self._outputs)(weights, of_step, batch.inputs)
-        losses: torch.Tensor = torch.func.vmap(self._loss)(outputs, *stacked)
-        return losses
+        parameters = batch.parameters[:, :, None, None].unbind(1)
+        return self._loss(outputs, batch.targets, parameters)
 
     def outputs(
         self, weights: torch.Tensor, buffers: Mapping[str, torch.Tensor], inputs: torch.Tensor

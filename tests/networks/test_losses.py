@@ -48,6 +48,20 @@ def test_mse_and_huber_are_those_of_torch(seed: int, rows: int, count: int, delt
     torch.testing.assert_close(huber(outputs, targets, torch.tensor([delta]).double()), theirs)
 
 
+@pytest.mark.parametrize("name", ["cross_entropy", "parametric", "mse", "huber"])
+def test_many_networks_have_the_losses_that_each_has(name: str) -> None:
+    outputs, values = _normal(0, 4, 6, 3), (_normal(1, 4, 6) * 100).long() % 3
+    functions = {"cross_entropy": cross_entropy, "parametric": parametric(WINE)}
+    function = {**functions, "mse": mse, "huber": huber}[name]
+    count = {"cross_entropy": 1, "parametric": len(COEFFICIENTS), "mse": 0, "huber": 1}[name]
+    parameters = torch.sigmoid(_normal(2, 4, count))
+    targets = values if name in functions else _normal(3, 4, 6, 3)
+    together = function(outputs, targets, parameters[:, :, None, None].unbind(1))
+    for row in range(4):
+        alone = function(outputs[row], targets[row], parameters[row].tolist())
+        torch.testing.assert_close(together[row], alone)
+
+
 def test_a_loss_that_does_not_fit_the_task_is_refused() -> None:
     assert losses_for("classification") == ("cross_entropy", "focal", "parametric")
     assert losses_for("regression") == ("mse", "huber")
