@@ -39,11 +39,13 @@ def steps(quick: bool) -> list[Row]:
     """Training steps."""
     if quick:
         loads = [(Load(case, (64,), (64,)), 5) for case in (_SMALL, _MIDDLE)]
+        loads += [(Load(_MIDDLE, (64,), (64,), 16), 5)]
         loads += [(Load(case, (64,)), 5) for case in _SHALLOW]
     else:
         counts = (1, 4, 16, 64, 256)
         loads = [
             *[(Load(case, counts, (64, 256)), 9) for case in (_SMALL, _MIDDLE)],
+            *[(Load(case, (64,), (64,), 16), 9) for case in (_SMALL, _MIDDLE)],
             *[(Load(case, counts[2:], (64,)), 9) for case in _SHALLOW],
             (Load(mlp(2, 36, dropout=0.25), counts[2:], (64,)), 7),
             *[(Load(case, counts[:4], (16,)), 5) for case in cases(SHAPES[0])[1:]],

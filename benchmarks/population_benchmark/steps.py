@@ -26,17 +26,20 @@ _LEAST, _MOST = 0.1, 0.3
 
 @dataclass(frozen=True)
 class Load:
-    """A case, and for which K it is measured; compiled where that is said."""
+    """A case, and for which K it is measured; compiled where that is said. `at_once` is how many
+    of the K are computed as one, by default all."""
 
     case: Case
     counts: Sequence[int]
     compiled: Sequence[int] = ()
+    at_once: int | None = None
 
 
 class Stacked:
-    """The training of `count` members of a population as one program, without its scoring."""
+    """The training of `count` members of a population, `at_once` of them as one program, without
+    its scoring."""
 
-    def __init__(self, case: Case, data: Dataset, count: int) -> None:
+    def __init__(self, case: Case, data: Dataset, count: int, at_once: int) -> None:
         rates = [1e-3 * (1 + index / count) for index in range(count)]
         self._trainings = [
             Training({**case.config, "learning_rate": rate}, data, seed)
@@ -46,13 +49,18 @@ class Stacked:
         self.program = Program(first.network, first.loss, first.rule)
         self._stacked = StackedTraining(data, self.program, torch.float32, torch.device("cpu"))
         rows = [self.program.state(t.network, torch.float32) for t in self._trainings]
-        self._state: Tensors = {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
+        self._parts = [slice(start, start + at_once) for start in range(0, count, at_once)]
+        self._states: list[Tensors] = [
+            {name: torch.cat([row[name] for row in rows[part]]) for name in rows[0]}
+            for part in self._parts
+        ]
 
     def train(self, batches: int) -> None:
         """Train each member on some batches of an epoch."""
         for training in self._trainings:
             training.epoch += 1
-        self._stacked.train(self._state, self._trainings, batches)
+        for state, part in zip(self._states, self._parts, strict=True):
+            self._stacked.train(state, self._trainings[part], batches)
 
 
 def step_rows(load: Load, repetitions: int) -> list[Row]:
@@ -64,15 +72,16 @@ def step_rows(load: Load, repetitions: int) -> list[Row]:
     }
     rows = []
     for count in load.counts:
-        engines = {"eager": Stacked(load.case, data, count)}
+        at_once = load.at_once or count
+        engines = {"eager": Stacked(load.case, data, count, at_once)}
         seconds_to_compile = 0.0
         if count in load.compiled:
-            engines["compiled"] = Stacked(load.case, data, count)
-            engines["compiled"].program.compile(count)
+            engines["compiled"] = Stacked(load.case, data, count, at_once)
+            engines["compiled"].program.compile(at_once)
             began = time.perf_counter()
             engines["compiled"].train(1)
             seconds_to_compile = time.perf_counter() - began
-        name = f"{load.case}, K={count}"
+        name = f"{load.case}, K={count}" + (f", {at_once} at once" if at_once < count else "")
         measured = _measured({**engines, **peers}, repetitions)
         for engine in engines:
             for peer in peers:

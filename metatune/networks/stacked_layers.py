@@ -52,7 +52,9 @@ def through(row: nn.Module, place: str, tensors: Named, x: torch.Tensor) -> torc
 def _is_known(layer: nn.Module) -> bool:
     if layer._forward_hooks or layer._forward_pre_hooks:
         return False
-    if isinstance(layer, nn.BatchNorm1d) and not (layer.affine and layer.track_running_stats):
+    if isinstance(layer, nn.BatchNorm1d) and (
+        not (layer.affine and layer.track_running_stats) or layer.momentum is None
+    ):
         return False
     if isinstance(layer, nn.LayerNorm | nn.RMSNorm) and (
         not layer.elementwise_affine or len(layer.normalized_shape) > 1
