@@ -34,9 +34,9 @@ class OnlineRate:
     @torch.no_grad()
     def adapt(self, weights: torch.Tensor, gradients: torch.Tensor) -> None:
         """Take in the weights [K, P] as they are before an update, and its gradients [K, P]."""
-        way = self.previous - weights
+        way = torch.sub(self.previous, weights, out=self.previous)
         norms = way.norm(dim=1, keepdim=True) * gradients.norm(dim=1, keepdim=True)
-        inner = (way * gradients).sum(dim=1, keepdim=True)
+        inner = torch.linalg.vecdot(way, gradients)[:, None]
         # Nothing is known before the second update, or where a gradient is zero.
         cosines = torch.where(norms > 0, inner / norms, 0.0)
         self.multipliers.mul_(1.0 + self.sensitivities * cosines)

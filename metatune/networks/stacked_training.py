@@ -68,9 +68,9 @@ class StackedTraining:
         for rows, rate, drawn_now, noise in zip(
             orders[:batches], rates, uniforms, noises, strict=True
         ):
-            inputs = _rows(self._inputs, rows)
+            inputs = rows_of(self._inputs, rows)
             inputs = inputs if noise is None else inputs + noise
-            batch = Batch(inputs, _rows(self._targets, rows), parameters, rate, drawn_now)
+            batch = Batch(inputs, rows_of(self._targets, rows), parameters, rate, drawn_now)
             total += self.program.step(state, update, batch)
         return total / batches
 
@@ -168,6 +168,6 @@ class StackedTraining:
         return torch.tensor(values, dtype=self._dtype, device=self._device)
 
 
-def _rows(tensor: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+def rows_of(tensor: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
     """`tensor[rows]`, in a fifth of its time."""
     return tensor.index_select(0, rows.view(-1)).view(*rows.shape, *tensor.shape[1:])

@@ -22,6 +22,7 @@ from metatune.networks.hypergradients.hyperparameters import (
 from metatune.networks.hypergradients.unrolled_updates import Columns, States, updated
 from metatune.networks.layer_rates import depth_shares
 from metatune.networks.program import BUFFER, STATE, WEIGHTS, Batch, Program
+from metatune.networks.stacked_training import rows_of
 from metatune.networks.training import Training
 from metatune.networks.uniforms import normal, uniforms
 
@@ -126,9 +127,8 @@ class Unrolling:
             multipliers = self._moved(state, weights, gradients)
             rates = batch.rates if multipliers is None else batch.rates * multipliers
             now = Columns(**{**vars(columns), "rates": columns.rates * rates})
-            after, states = updated(
-                self.trainings[0].rule.name, weights, gradients, state.states, now, step + 1
-            )
+            name = self.trainings[0].rule.name
+            after, states = updated(name, weights, gradients, state.states, now, step + 1, backward)
             state = State(step + 1, after, states, buffers, multipliers, weights)
         return state
 
@@ -167,7 +167,7 @@ class Unrolling:
             orders = torch.stack([t.order(epoch) for t in self.trainings], dim=1)
             self._orders = epoch, orders
         rows = self._orders[1][index]
-        inputs = self._inputs[rows]
+        inputs = rows_of(self._inputs, rows)
         noise = self._noise(epoch, index, inputs.shape, values)
         inputs = inputs if noise is None else inputs + noise
         shares = [[t.schedule((epoch - 1 + (index + 0.5) / t.batches) / t.epochs)]
