@@ -17,7 +17,7 @@ _GRADIENT_NORM = (
     3.0  # gamma of the paper; at 1 small networks hardly learn (docs/initialization.md)
 )
 _LEAST = 0.01  # a scale is never less
-_EPSILON = 1e-12
+_LEAST_NORM = 1e-12
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 
@@ -54,7 +54,7 @@ def learn_scales(
             loss_at(scaled, batch), list(scaled.values()), create_graph=True
         )
         gradients = dict(zip(scaled, found, strict=True))
-        norm = (sum(g.square().sum() for g in found) + _EPSILON) ** 0.5
+        norm = (sum(g.square().sum() for g in found) + _LEAST_NORM) ** 0.5
         if norm > _GRADIENT_NORM:
             objective = norm
         else:

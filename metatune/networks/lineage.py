@@ -97,6 +97,13 @@ class LineageTraining:
             for index, segment in enumerate(segments)
         ]
         self._present = first[1]
+        for _, training in self._rest:
+            before, after = self._present.rule, training.rule
+            if before.states != after.states:
+                raise ConfigurationError(
+                    f"lineage: optimizer = {after.name!r} cannot go on with what {before.name!r} "
+                    f"keeps beside the weights"
+                )
 
     @property
     def epoch(self) -> int:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from metatune.networks import stacked_layers
-from metatune.networks.architectures.layers import Dropout, Shape, stacked_form
+from metatune.networks.architectures.layers import Dropout, Shape
 from metatune.networks.checkpoints import Tensors, prefixed, under
 from metatune.networks.losses import Loss
 from metatune.networks.updates import OnlineUpdate, Update, UpdateRule
@@ -47,15 +47,13 @@ class Program:
     """
 
     def __init__(self, network: nn.Module, loss: Loss, rule: UpdateRule) -> None:
-        self._alone = network
-        self.network = stacked_form(network)  # whose modules say whether they are being trained
-        self._loss, self._states = loss.function, rule.states
+        self._network, self._loss, self._states = network, loss.function, rule.states
         parameters = dict(network.named_parameters())
         self._shapes = {name: parameter.shape for name, parameter in parameters.items()}
         self._sizes = [parameter.numel() for parameter in parameters.values()]
         self._is_written_out = stacked_layers.is_written_out(network)
         # Where dropout looks for its uniforms, and their shape for one input.
-        found = {n: m for n, m in self.network.named_modules() if isinstance(m, Dropout)}
+        found = {n: m for n, m in network.named_modules() if isinstance(m, Dropout)}
         self._dropouts = list(found.values())
         self.sites: dict[str, Shape] = {f"{n}.uniforms": m.shape for n, m in found.items()}
         # Where in a state the dropout rates stand.
@@ -82,8 +80,8 @@ class Program:
 
     def step(self, state: Mapping[str, torch.Tensor], update: Update, batch: Batch) -> torch.Tensor:
         """Train each network on a batch of its own, changing `state` in place; losses [K]."""
-        if not self.network.training:
-            self.network.train()
+        if not self._network.training:
+            self._network.train()
         for dropout in self._dropouts:
             dropout.training = bool(batch.uniforms)
         update.prepare(batch.rates, state[UPDATES].add_(1))
@@ -103,9 +101,9 @@ class Program:
         """Let a step of `count` networks be compiled when it is first taken; False where there is
         no C++ compiler, and for a network that is a loop, of which every step would be compiled,
         which takes minutes."""
-        if any(getattr(module, "is_unrolled", False) for module in self.network.modules()):
+        if any(getattr(module, "is_unrolled", False) for module in self._network.modules()):
             return False
-        if not _has_compiler(next(self.network.parameters()).device):
+        if not _has_compiler(next(self._network.parameters()).device):
             _logger.warning("no C++ compiler was found: populations run without compilation")
             return False
         torch.compiler.reset()  # torch keeps only so many programs, and an earlier one is done
@@ -120,13 +118,10 @@ class Program:
     @torch.no_grad()
     def predict(self, state: Mapping[str, torch.Tensor], inputs: torch.Tensor) -> torch.Tensor:
         """Outputs [K, n, outputs] of each network for the same inputs [n, ...]."""
+        self._network.eval()
         weights, buffers = state[WEIGHTS], under(BUFFER, state)
         if len(weights) == 1:
-            tensors = self._tensors(weights[0], _first(buffers))
-            self._alone.eval()
-            outputs: torch.Tensor = torch.func.functional_call(self._alone, tensors, (inputs,))
-            return outputs[None]
-        self.network.eval()
+            return self._outputs(weights[0], _first(buffers), inputs)[None]
         return self.outputs(weights, buffers, inputs)
 
     def losses(
@@ -136,7 +131,7 @@ class Program:
         of_step = {**buffers, **batch.uniforms}
         if self._is_written_out:
             tensors = self._tensors(weights, of_step)
-            outputs = stacked_layers.outputs(self.network, tensors, batch.inputs)
+            outputs = stacked_layers.outputs(self._network, tensors, batch.inputs)
         else:
             outputs = torch.func.vmap(self._outputs)(weights, of_step, batch.inputs)
         parameters = batch.parameters[:, :, None, None].unbind(1)
@@ -146,9 +141,6 @@ class Program:
         self, weights: torch.Tensor, buffers: Mapping[str, torch.Tensor], inputs: torch.Tensor
     ) -> torch.Tensor:
         """Outputs [K, n, outputs] of each network for the same inputs [n, ...]."""
-        if self._is_written_out:
-            every = inputs.expand(len(weights), *inputs.shape)
-            return stacked_layers.outputs(self.network, self._tensors(weights, buffers), every)
         stacked = torch.func.vmap(self._outputs, in_dims=(0, 0, None))
         outputs: torch.Tensor = stacked(weights, buffers, inputs)
         return outputs
@@ -200,7 +192,7 @@ class Program:
         self, weights: torch.Tensor, buffers: Mapping[str, torch.Tensor], inputs: torch.Tensor
     ) -> torch.Tensor:
         tensors = self._tensors(weights, buffers)
-        outputs: torch.Tensor = torch.func.functional_call(self.network, tensors, (inputs,))
+        outputs: torch.Tensor = torch.func.functional_call(self._network, tensors, (inputs,))
         return outputs
 
     def _tensors(self, weights: torch.Tensor, buffers: Mapping[str, torch.Tensor]) -> Tensors:

@@ -13,14 +13,16 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from metatune.networks.architectures.layers import ACTIVATIONS, Linear
+from metatune.networks.architectures.layers import ACTIVATIONS, Dropout, Linear
+from metatune.networks.architectures.mlp import Residual
+from metatune.networks.hypergradients.differentiable import HeldDropout
 
 Named = Mapping[str, torch.Tensor]
 
 
 def is_written_out(network: nn.Module) -> bool:
-    """Whether `outputs` computes networks like this one: rows of layers, a Flatten first, each one
-    of those below or with a `forward_stacked` of its own, and without hooks."""
+    """Whether `outputs` computes networks like this one: rows of layers, a Flatten first, each
+    exactly one of those below, and without forward hooks."""
     if type(network) is not nn.Sequential or type(next(network.children(), None)) is not nn.Flatten:
         return False
     modules = dict(network.named_modules(remove_duplicate=False)).values()
@@ -39,18 +41,16 @@ def through(row: nn.Module, place: str, tensors: Named, x: torch.Tensor) -> torc
     before inputs, so that gradients of weights need no copies."""
     for name, layer in row.named_children():
         at = f"{place}{name}"
-        written_out: Any = getattr(layer, "forward_stacked", None)
-        if written_out is not None:
-            x = written_out(at, tensors, x)
-        elif type(layer) in _LAYERS:
-            x = _LAYERS[type(layer)](layer, at, tensors, x)
-        else:
-            x = layer(x)  # element by element
+        written_out = _LAYERS.get(type(layer))
+        # What is not written out works element by element.
+        x = layer(x) if written_out is None else written_out(layer, at, tensors, x)
     return x
 
 
 def _is_known(layer: nn.Module) -> bool:
-    if layer._forward_hooks or layer._forward_pre_hooks:
+    if layer._forward_hooks or layer._forward_pre_hooks or "forward" in vars(layer):
+        return False
+    if isinstance(layer, Residual) and type(layer.branch) is not nn.Sequential:
         return False
     if isinstance(layer, nn.BatchNorm1d) and (
         not (layer.affine and layer.track_running_stats) or layer.momentum is None
@@ -62,7 +62,7 @@ def _is_known(layer: nn.Module) -> bool:
         return False
     if isinstance(layer, nn.Flatten) and (layer.start_dim, layer.end_dim) != (1, -1):
         return False
-    return type(layer) in (*_LAYERS, *_ELEMENTWISE) or hasattr(layer, "forward_stacked")
+    return type(layer) in (*_LAYERS, *_ELEMENTWISE)
 
 
 def _linear(layer: Any, at: str, tensors: Named, x: torch.Tensor) -> torch.Tensor:
@@ -102,6 +102,28 @@ def _rms_norm(layer: Any, at: str, tensors: Named, x: torch.Tensor) -> torch.Ten
     return x * size * tensors[f"{at}.weight"][:, :, None]
 
 
+def _dropout(layer: Any, at: str, tensors: Named, x: torch.Tensor) -> torch.Tensor:
+    return x * _factors(at, tensors, x) if layer.training else x
+
+
+def _held_dropout(layer: Any, at: str, tensors: Named, x: torch.Tensor) -> torch.Tensor:
+    if not layer.training:
+        return x
+    relative = tensors[f"{at}.relative"][:, None, None]
+    return x * (1.0 + (_factors(at, tensors, x) - 1.0) * relative)
+
+
+def _factors(at: str, tensors: Named, x: torch.Tensor) -> torch.Tensor:
+    """What dropout multiplies x [K, features, n] by; its uniforms are [K, n, features]."""
+    rates = tensors[f"{at}.rate"][:, None, None]
+    kept = (tensors[f"{at}.uniforms"] >= rates).mT.contiguous()
+    return kept.to(x.dtype) / (1.0 - rates)
+
+
+def _residual(layer: Any, at: str, tensors: Named, x: torch.Tensor) -> torch.Tensor:
+    return x + through(layer.branch, f"{at}.branch.", tensors, x)
+
+
 _LAYERS: Mapping[type[nn.Module], Callable[[Any, str, Named, torch.Tensor], torch.Tensor]] = {
     nn.Sequential: lambda layer, at, tensors, x: through(layer, f"{at}.", tensors, x),
     nn.Linear: _linear,
@@ -109,6 +131,9 @@ _LAYERS: Mapping[type[nn.Module], Callable[[Any, str, Named, torch.Tensor], torc
     nn.BatchNorm1d: _batch_norm,
     nn.LayerNorm: _layer_norm,
     nn.RMSNorm: _rms_norm,
+    Dropout: _dropout,
+    HeldDropout: _held_dropout,
+    Residual: _residual,
     nn.Flatten: lambda layer, at, tensors, x: x,
 }
 _ELEMENTWISE = (*ACTIVATIONS.values(), nn.Identity)

@@ -156,3 +156,10 @@ def test_settings_of_exploit_are_read_where_there_is_one(digits: Dataset) -> Non
     for wrong, said in refused:
         with pytest.raises(ConfigurationError, match=said):
             Training(without | wrong, digits)
+
+
+@pytest.mark.parametrize(("before", "after"), [(SGD, ADAMW), (ADAMW, SGD)])
+def test_another_kind_of_rule_cannot_go_on(digits: Dataset, before: Config, after: Config) -> None:
+    segments = segments_of(record((0, 1, config(MLP, before)), (2, 1, config(MLP, after))))
+    with pytest.raises(ConfigurationError, match=r"lineage: optimizer = '.*' cannot go on with"):
+        LineageTraining(segments, digits, EPOCHS)

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -7,7 +8,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from metatune.networks.architectures.layers import ACTIVATIONS, Dropout
-from metatune.networks.architectures.mlp import mlp
+from metatune.networks.architectures.mlp import Residual, mlp
 from metatune.networks.checkpoints import Tensors
 from metatune.networks.hypergradients.differentiable import differentiable
 from metatune.networks.settings import Settings
@@ -96,10 +97,26 @@ class Doubled(nn.Linear):
         return super().forward(x) * 2.0
 
 
+class GaussianDropout(Dropout):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * (1.0 + self.rate * (self.uniforms - 0.5))
+
+
+def replaced() -> nn.Module:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(6, 2))
+    layer: Any = network[1]
+    layer.forward = lambda x: 2.0 * nn.functional.linear(x, layer.weight, layer.bias)
+    return network
+
+
 @pytest.mark.parametrize(
     "made",
     [
         hooked,
+        replaced,
+        lambda: nn.Sequential(nn.Flatten(), nn.Linear(6, 2), GaussianDropout(0.1, (2,))),
+        lambda: nn.Sequential(nn.Flatten(), Residual(nn.Linear(6, 6))),
+        lambda: nn.Sequential(nn.Flatten(), Residual(Residual(nn.Sequential(nn.Linear(6, 6))))),
         twice,
         lambda: Doubling(nn.Flatten(), nn.Linear(6, 2)),
         lambda: nn.Sequential(nn.Linear(6, 2)),

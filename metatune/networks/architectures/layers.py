@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
@@ -59,17 +58,6 @@ class Dropout(nn.Module):
         kept = (self.uniforms >= self.rate).to(x.dtype) / (1.0 - self.rate)
         return x * kept
 
-    def forward_stacked(
-        self, at: str, tensors: Mapping[str, torch.Tensor], x: torch.Tensor
-    ) -> torch.Tensor:
-        """The same of K dropouts like this one, which are called `at`: x is [K, *shape, n] for a
-        `shape` of one number, their uniforms [K, n, *shape]."""
-        if not self.training:
-            return x
-        rates = tensors[f"{at}.rate"][:, None, None]
-        kept = (tensors[f"{at}.uniforms"] >= rates).mT.contiguous()
-        return x * (kept.to(x.dtype) / (1.0 - rates))
-
 
 class Embedding(nn.Module):
     """A learned vector for each of `count` places: `weight` [count, width], uninitialised."""
@@ -80,35 +68,15 @@ class Embedding(nn.Module):
 
 
 class Linear(nn.Linear):
-    """A linear layer, uninitialised."""
-
-    is_stacked = False
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """As torch's own, but in a network that computes for many at once outputs come first in
-        memory: their gradients then need no copies, which halves their time."""
-        if x.dim() != 2 or not self.is_stacked:
-            return super().forward(x)
-        if self.bias is None:
-            return torch.mm(self.weight, x.t()).t()
-        return torch.addmm(self.bias[:, None], self.weight, x.t()).t()
+    """Torch's own, uninitialised."""
 
     def reset_parameters(self) -> None:
-        """Leave them uninitialised: torch's own would use the global random generator."""
+        """Leave them so: torch's own would use the global random generator."""
 
 
 class _Conv2d(nn.Conv2d):
     def reset_parameters(self) -> None:
         """Leave them uninitialised."""
-
-
-def stacked_form(network: nn.Module) -> nn.Module:
-    """A copy whose layers compute in the form that is fastest for many networks at once."""
-    copied = copy.deepcopy(network)
-    for module in copied.modules():
-        if isinstance(module, Linear):
-            module.is_stacked = True
-    return copied
 
 
 def linear(features: int, outputs: int, bias: bool = True) -> nn.Module:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 
 import torch
 from torch import nn
@@ -18,7 +17,6 @@ from metatune.networks.architectures.layers import (
     placed,
 )
 from metatune.networks.settings import Settings
-from metatune.networks.stacked_layers import through
 
 
 def mlp(settings: Settings, shape: Shape, outputs: int) -> nn.Sequential:
@@ -66,9 +64,3 @@ class Residual(nn.Module):
         """Inputs [n, features] and what the branch makes of them."""
         added: torch.Tensor = x + self.branch(x)
         return added
-
-    def forward_stacked(
-        self, at: str, tensors: Mapping[str, torch.Tensor], x: torch.Tensor
-    ) -> torch.Tensor:
-        """The same of K networks, for x [K, features, n], see `stacked_layers`."""
-        return x + through(self.branch, f"{at}.branch.", tensors, x)

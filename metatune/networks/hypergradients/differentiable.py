@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from copy import deepcopy
 
 import torch
@@ -52,16 +51,6 @@ class HeldDropout(Dropout):
             return x
         factor = (self.uniforms >= self.rate).to(x.dtype) / (1.0 - self.rate)
         return x * (1.0 + (factor - 1.0) * self.relative)
-
-    def forward_stacked(
-        self, at: str, tensors: Mapping[str, torch.Tensor], x: torch.Tensor
-    ) -> torch.Tensor:
-        """See `Dropout.forward_stacked`."""
-        if not self.training:
-            return x
-        rates, relative = (tensors[f"{at}.{n}"][:, None, None] for n in ("rate", "relative"))
-        kept = (tensors[f"{at}.uniforms"] >= rates).mT.contiguous()
-        return x * (1.0 + (kept.to(x.dtype) / (1.0 - rates) - 1.0) * relative)
 
 
 class _BatchNorm(nn.Module):

@@ -81,7 +81,7 @@ class Unrolling:
         self._dtype, self._dataset = first.dtype, first.dataset
         twins = [differentiable(training.network) for training in trainings]
         self._program = Program(twins[0], first.loss, first.rule)
-        self._network = self._program.network
+        self._network = twins[0]
         rows = [self._program.state(twin, self._dtype) for twin in twins]
         self._start = {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
         shares = depth_shares(first.network)
