@@ -37,7 +37,7 @@ TRIALS, SIZE, EPOCHS = 16, 4, 9
 
 
 # One population of long trials; the first one to be pruned makes for a snapshot.
-LONG: dict[str, Any] = {"max_steps": 300, "trials": 4}
+LONG: dict[str, Any] = {"max_steps": 900, "trials": 4}
 
 
 def pinned_search(**options: Any) -> SearchResult:
@@ -196,7 +196,7 @@ def test_a_store_that_fails_ends_the_search(
     monkeypatch.setattr(ExperienceStore, "append", append)
     began = time.monotonic()
     with pytest.raises(StoreError, match="disk full"):
-        run(tmp_path)
+        run(tmp_path, **LONG)
     assert time.monotonic() - began < 30
     monkeypatch.undo()
     kept = ExperienceStore(tmp_path).trials()
