@@ -145,8 +145,9 @@ def test_unrolled_training_is_training(digits: Dataset, network: Config, rule: s
     first, second = (plain_losses(unrolling, {}, unrolling.batches * n) for n in (1, 2))
     for index, alone in enumerate(trainings):
         curve = alone.fit(2)
-        assert float(first[index]) == pytest.approx(curve[0]["validation_loss"], abs=1e-7)
-        assert float(second[index]) == pytest.approx(curve[1]["validation_loss"], abs=1e-7)
+        # Adam multiplies the rounding of a gradient that is zero by up to 1e8.
+        assert float(first[index]) == pytest.approx(curve[0]["validation_loss"], abs=1e-6)
+        assert float(second[index]) == pytest.approx(curve[1]["validation_loss"], abs=1e-6)
 
 
 @pytest.mark.parametrize("network", [MLP, SMALL], ids=lambda c: c["network"])
