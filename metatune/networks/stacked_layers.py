@@ -1,7 +1,7 @@
 """Layers of many networks at once, written out for those that multi-layer perceptrons are made of.
 
-torch.func.vmap computes any network, but takes about twice as long: it adds biases in a pass of
-their own, and each operation costs more before it begins.
+torch.func.vmap computes any network, but takes 1.2 to 1.5 times as long for small ones of these: it
+adds biases in a pass of their own, and each operation costs more before it begins.
 """
 
 from __future__ import annotations

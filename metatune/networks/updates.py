@@ -63,9 +63,12 @@ class UpdateRule:
         count: torch.Tensor,
         rate: float,
     ) -> None:
-        """Change weights and states, for each of its names one to each of the weights, in place, by
-        the kernels that torch.optim calls with `fused=True`; `count` [] is how many updates there
-        were with this one. Not for a rule of the user's."""
+        """Change weights and states, for each of its names one to each of the weights, in place:
+        torch's rules by the kernels that torch.optim calls with `fused=True`. `count` [] is how
+        many updates there were with this one."""
+        if self.own is not None:
+            self.own.update(weights, gradients, states, rate)
+            return
         if self.name == "sgd":
             torch._fused_sgd_(
                 weights,

@@ -125,6 +125,7 @@ def replaced() -> nn.Module:
         lambda: nn.Sequential(nn.Flatten(), nn.Linear(6, 2), nn.Softmax(1)),
         lambda: nn.Sequential(nn.Flatten(), nn.Linear(6, 2), nn.Dropout(0.1)),
         lambda: nn.Sequential(nn.Flatten(), nn.Linear(6, 2), nn.BatchNorm1d(2, affine=False)),
+        lambda: nn.Sequential(nn.Flatten(), nn.Linear(6, 2), nn.BatchNorm1d(2, momentum=None)),
         lambda: nn.Sequential(
             nn.Flatten(), nn.Linear(6, 2), nn.LayerNorm(2, bias=False), nn.PReLU()
         ),

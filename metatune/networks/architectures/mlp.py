@@ -54,8 +54,6 @@ def _normalization(name: str, width: int) -> nn.Module:
 class Residual(nn.Module):
     """A branch added to its input."""
 
-    branch: nn.Module
-
     def __init__(self, branch: nn.Module) -> None:
         super().__init__()
         self.branch = branch

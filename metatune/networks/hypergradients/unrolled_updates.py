@@ -34,7 +34,7 @@ def updated(
     states: States,
     columns: Columns,
     step: int,
-    backward: bool = True,
+    backward: bool,
 ) -> tuple[torch.Tensor, States]:
     """Weights [K, P] and states after update number `step`, counted from 1, by the rule `name`; if
     not `backward`, derivatives go forward only."""
@@ -49,8 +49,8 @@ def updated(
     size = columns.rates / (1.0 - columns.beta1**step)
     adapted: Callable[..., tuple[torch.Tensor, ...]] = _Adapted.apply if backward else _adapted
     betas = columns.beta1, columns.beta2
-    weights, *after = adapted(weights, gradients, *states, size, root_scale, *betas)
-    return weights, tuple(after)
+    found = adapted(weights, gradients, *states, size, root_scale, *betas)
+    return found[0], found[1:3]
 
 
 def _descended(
@@ -73,51 +73,36 @@ def _adapted(
     beta2: torch.Tensor,
 ) -> tuple[torch.Tensor, ...]:
     """Weights, average and squares after an update by Adam (Kingma & Ba 2015, algorithm 1), whose
-    bias corrections are in `size` and `root_scale`."""
+    bias corrections are in `size` and `root_scale`; and the root and the quotient in it."""
     average = torch.lerp(average, gradients, 1.0 - beta1)
     squares = torch.lerp(squares, gradients * gradients, 1.0 - beta2)
     # The square root has no derivative at 0, where a gradient has always been 0.
-    none = squares == 0
-    root = torch.where(none, 0.0, squares.masked_fill(none, 1.0).sqrt())
-    return weights - size * average / (root * root_scale + _EPSILON), average, squares
+    root = squares.clamp(min=torch.finfo(squares.dtype).tiny).sqrt()
+    quotient = average / (root * root_scale + _EPSILON)
+    return torch.addcmul(weights, size, quotient, value=-1.0), average, squares, root, quotient
 
 
 class _Adapted(torch.autograd.Function):
-    """`_adapted` with its derivatives written out, in half the passes over the weights."""
+    """`_adapted` with its derivatives written out, in fewer passes over the weights."""
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        weights: torch.Tensor,
-        gradients: torch.Tensor,
-        average: torch.Tensor,
-        squares: torch.Tensor,
-        size: torch.Tensor,
-        root_scale: torch.Tensor,
-        beta1: torch.Tensor,
-        beta2: torch.Tensor,
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        after = torch.lerp(average, gradients, 1.0 - beta1)
-        squares_after = torch.lerp(squares, gradients * gradients, 1.0 - beta2)
-        root = squares_after.sqrt()
-        quotient = after / (root * root_scale).add_(_EPSILON)
-        columns = size, root_scale, beta1, beta2
-        ctx.save_for_backward(gradients, average, squares, root, quotient, *columns)
-        return torch.addcmul(weights, size, quotient, value=-1.0), after, squares_after
+    def forward(ctx: Any, *given: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        weights, average, squares, *kept = _adapted(*given)
+        ctx.save_for_backward(*given[1:], *kept)
+        return weights, average, squares
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(
         ctx: Any, of_weights: torch.Tensor, of_average: torch.Tensor, of_squares: torch.Tensor
     ) -> tuple[torch.Tensor | None, ...]:
-        gradients, average, squares, root, quotient, *columns = ctx.saved_tensors
+        gradients, average, squares, *columns, root, quotient = ctx.saved_tensors
         size, root_scale, beta1, beta2 = columns
         by_average = (of_weights * size).div_((root * root_scale).add_(_EPSILON))
         by_root = by_average * quotient
         of_average = of_average - by_average
-        # Where a gradient has always been 0, as above.
-        slope = (by_root * root_scale).div_(root).mul_(0.5).masked_fill_(root == 0, 0.0)
-        of_squares = slope.add_(of_squares)
+        # Zero where a gradient has always been 0, for so is the quotient.
+        of_squares = (by_root * root_scale).div_(root).mul_(0.5).add_(of_squares)
         of_gradients = (gradients * of_squares).mul_(2.0 * (1.0 - beta2))
         of_gradients.addcmul_(of_average, 1.0 - beta1)
         of_columns: list[torch.Tensor | None] = [None] * 4
