@@ -18,23 +18,33 @@ _ROUNDS = 3
 # deviation, and the most. What looks best among much that was not measured owes that to errors.
 _NOVELTY = 0.03
 _MOST_NOVELTY = 0.2
+# Standard deviation of what else may have made a trial worse than the best, as a share of that.
+_DOUBT = 0.5
 
 
 class TaskPosterior:
     """The task-basis process given labels [2, n] at n configurations.
 
     It is conditioned twice, see `posterior`: `labels` are of two kinds, both on the scale of f.
-    `offset` and `rate` turn values into the first: f = rate (value - offset). What is novel is
-    expected to be worse by a penalty, found from the labels too (the optimizer's curse; Smith &
+    `offset` and `rate` turn values into the first: f = rate (value - offset). Worse labels are
+    believed less: `doubted` are variances [n] beside the noise, by default `doubts`. What is novel
+    is expected to be worse by a penalty, found from the labels too (the optimizer's curse; Smith &
     Winkler 2006).
     """
 
     def __init__(
-        self, prior: TaskPrior, seen: Seen, labels: Vectors, offset: float = 0.0, rate: float = 1.0
+        self,
+        prior: TaskPrior,
+        seen: Seen,
+        labels: Vectors,
+        offset: float = 0.0,
+        rate: float = 1.0,
+        doubted: Vectors | None = None,
     ) -> None:
         self._prior, self._seen = prior, seen
         self.labels, self.offset, self.rate = labels, offset, rate
-        self._root = _root(prior, seen)
+        self._doubted = doubts(labels[0]) if doubted is None else doubted
+        self._root = _root(prior, seen, self._doubted)
         self._penalties = self._penalised()
         expected = seen.mean + self._penalties[:, None] * seen.novel
         self._weights = _solved(self._root, (labels - expected).T).T
@@ -43,7 +53,8 @@ class TaskPosterior:
         """The same, told that m further configurations have the labels expected of them."""
         labels = np.concatenate([self.labels, self.predict(seen)[0]], axis=1)
         joined = Seen.joined([self._seen, seen])
-        return TaskPosterior(self._prior, joined, labels, self.offset, self.rate)
+        doubted = np.append(self._doubted, np.zeros(len(seen.mean)))
+        return TaskPosterior(self._prior, joined, labels, self.offset, self.rate, doubted)
 
     def predict(self, seen: Seen) -> tuple[Vectors, Vectors]:
         """Means [2, m], by either kind of labels, and standard deviation [m] of f as it would be
@@ -56,7 +67,8 @@ class TaskPosterior:
 
     def leave_one_out(self) -> tuple[Vectors, Vectors]:
         """Mean and variance [n] predicted of each of the first labels from all the others."""
-        return left_out(self._root, self._weights[0], self.labels[0])
+        mean, variance = left_out(self._root, self._weights[0], self.labels[0])
+        return mean, variance - self._doubted
 
     def loadings(self, weights: Vectors) -> Vectors:
         """How much of each past task [T] is in the expected function, given their prior weights:
@@ -101,7 +113,7 @@ class _Scale:
     """What offset and rate of given values are most probable."""
 
     def __init__(self, prior: TaskPrior, seen: Seen) -> None:
-        self._mean, self._root = seen.mean, _root(prior, seen)
+        self._mean, self._root = seen.mean, _root(prior, seen, np.zeros(len(seen.mean)))
         self._inverse_one = _solved(self._root, np.ones(len(seen.mean)))
 
     def profile(self, values: Vectors) -> tuple[float, float]:
@@ -119,10 +131,17 @@ class _Scale:
         return float(inverse_one @ (values - mean / rate) / ones), float(rate)
 
 
-def _root(prior: TaskPrior, seen: Seen) -> Vectors:
+def doubts(labels: Vectors) -> Vectors:
+    """Variances [n], beside that of the noise, of labels [n]: the worse one is, the less it says of
+    others. Without it a diverged trial where good ones were expected would outweigh them all."""
+    variances: Vectors = (_DOUBT * (labels - labels.min())) ** 2
+    return variances
+
+
+def _root(prior: TaskPrior, seen: Seen, doubted: Vectors) -> Vectors:
     covariance = prior.covariance(seen, seen)
     diagonal = np.diag_indices(len(seen.mean))
-    covariance[diagonal] = covariance[diagonal] * (1.0 + JITTER) + prior.noise
+    covariance[diagonal] = covariance[diagonal] * (1.0 + JITTER) + prior.noise + doubted
     root: Vectors = cholesky(covariance, lower=True, check_finite=False)
     return root
 

@@ -7,6 +7,7 @@ from scipy.linalg import cho_solve, cholesky
 from scipy.optimize import minimize
 
 from metatune.optimizers.gaussian_process import JITTER
+from metatune.optimizers.task_posterior import doubts
 from metatune.optimizers.task_prior import Seen, TaskPrior
 from metatune.parameters import Vectors
 
@@ -29,7 +30,7 @@ def refitted(prior: TaskPrior, seen: Seen, labels: Vectors) -> TaskPrior:
     diagonal = np.diag_indices(len(labels))
     slope[diagonal] *= 1.0 + JITTER
     spread[diagonal] *= 1.0 + JITTER
-    ones = np.ones(len(labels))
+    ones, doubted = np.ones(len(labels)), doubts(labels)
 
     def objective(step: Vectors) -> tuple[float, Vectors]:
         variances = np.exp(learned + step[:4])
@@ -38,7 +39,7 @@ def refitted(prior: TaskPrior, seen: Seen, labels: Vectors) -> TaskPrior:
         own = (1.0 + scaled + scaled**2 / 3.0) * decay
         own[diagonal] *= 1.0 + JITTER
         total = variances[0] * slope + variances[1] * spread + own
-        total[diagonal] += variances[3]
+        total[diagonal] += variances[3] + doubted
         root = cholesky(total, lower=True, check_finite=False)
         inverse = cho_solve((root, True), np.eye(len(labels)), check_finite=False)
         rest = labels - seen.mean

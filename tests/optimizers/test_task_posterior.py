@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 from test_task_prior import some_prior, some_seen
 
-from metatune.optimizers.task_posterior import TaskPosterior, _Scale, posterior
+from metatune.optimizers.task_posterior import TaskPosterior, _Scale, doubts, posterior
 from metatune.optimizers.task_prior import Seen, TaskPrior
 from metatune.optimizers.task_surrogate import WORST
 from metatune.parameters import Vectors
@@ -44,7 +44,8 @@ def test_it_is_conditioned_on_its_labels(seed: int, count: int) -> None:
     prior, seen = some_prior(seed), some_seen(seed, count + 4)
     known, asked = seen.rows(slice(count)), seen.rows(slice(count, None))
     given = posterior(prior, known, some_values(seed, count))
-    inverse = np.linalg.inv(prior.covariance(known, known) + prior.noise * np.eye(count))
+    noises = prior.noise + doubts(given.labels[0])
+    inverse = np.linalg.inv(prior.covariance(known, known) + np.diag(noises))
     across = prior.covariance(asked, known)
     means, deviation = given.predict(asked)
     for mean, labels in zip(means, given.labels, strict=True):
@@ -53,6 +54,18 @@ def test_it_is_conditioned_on_its_labels(seed: int, count: int) -> None:
     explained = np.einsum("ij,jk,ik->i", across, inverse, across)
     variance = prior.variance(asked) - explained + prior.noise
     assert deviation**2 == pytest.approx(variance, abs=1e-3)
+
+
+def test_a_diverged_trial_says_less_of_others_than_a_somewhat_worse_one() -> None:
+    prior, points = TaskPrior(0.0, 0.0, 0.1, 0.01, np.ones(1)), np.asarray([[0.0], [3.0], [3.3]])
+    seen = Seen.of(np.zeros((1, 3)), points, np.ones(1))
+
+    def moved(label: float) -> float:
+        labels = np.asarray([[0.0, label]] * 2)
+        return float(TaskPosterior(prior, seen.rows([0, 1]), labels).predict(seen)[0][0, 2])
+
+    assert 0.0 < moved(0.1) < moved(0.5)
+    assert 0.0 < moved(2.0) < moved(0.5), "without doubts it would be four times that of .5"
 
 
 @given(SEEDS, st.integers(4, 12))
@@ -82,7 +95,7 @@ def test_left_out_labels_are_predicted_from_the_others(seed: int, count: int) ->
     for row in range(count):
         rest = [other for other in range(count) if other != row]
         covariance = prior.covariance(seen.rows(rest), seen.rows(rest))
-        covariance += prior.noise * np.eye(count - 1)
+        covariance += np.diag(prior.noise + doubts(given.labels[0])[rest])
         across = prior.covariance(seen.rows([row]), seen.rows(rest))[0]
         away = given.labels[0][rest] - seen.mean[rest]
         expected = seen.mean[row] + across @ np.linalg.solve(covariance, away)
