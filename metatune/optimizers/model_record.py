@@ -21,8 +21,8 @@ from metatune.optimizers.transfer_model import TransferModel
 from metatune.space import SearchSpace
 from metatune.task import Task
 
-# Grows when the same record would make another model.
-MODEL_VERSION = 1
+# Grows when the same record would make another model, or the same trials another record.
+MODEL_VERSION = 2
 Arrays = dict[str, npt.NDArray[Any]]
 
 

@@ -39,7 +39,7 @@ _NEAR = 16
 _OVERRULED = 0.5
 # Finished trials from which the prior is adjusted to the task, and at most how many it is
 # adjusted to.
-_FEWEST = 10
+_FEWEST = 5
 _MOST_FITTED = 120
 # Finished trials that a proposal is made from at most.
 _MOST_KNOWN = 500

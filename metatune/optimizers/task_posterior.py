@@ -19,7 +19,9 @@ _ROUNDS = 3
 _NOVELTY = 0.03
 _MOST_NOVELTY = 0.2
 # Standard deviation of what else may have made a trial worse than the best, as a share of that.
-_DOUBT = 0.5
+_DOUBT = 0.25
+# How many times further from the best than the median a value may be that tells the scale.
+_TELLING = 10.0
 
 
 class TaskPosterior:
@@ -91,22 +93,32 @@ def posterior(prior: TaskPrior, seen: Seen, values: Vectors) -> TaskPosterior:
 
     The first labels are the values, those worse than the estimated median squashed as the labels
     of past tasks were, offset and rate being found in turn with the labels; the second are normal
-    scores of their ranks (Salinas et al. 2020), scaled likewise.
+    scores of their ranks (Salinas et al. 2020), scaled likewise. What failed has no say in
+    offset and rate, nor has the value of what diverged.
     """
     failed = ~np.isfinite(values)
     if failed.all():
         return TaskPosterior(prior, seen, np.full((2, len(values)), WORST))
-    scale = _Scale(prior, seen)
     given = np.clip(np.where(failed, values[~failed].max(), values), -LARGEST, LARGEST)
-    labels, scaled, offset, rate = given, given, 0.0, 1.0
+    telling = ~failed & (given <= _furthest(given[~failed]))
+    scale, known = _Scale(prior, seen.rows(telling)), given[telling]
+    labels, offset, rate = known, 0.0, 1.0
     for _ in range(_ROUNDS):
         offset, rate = scale.profile(labels)
-        scaled = np.where(failed, WORST, squashed(rate * (given - offset)))
-        labels = offset + scaled / rate
+        labels = offset + squashed(rate * (known - offset)) / rate
+    scaled = np.where(failed, WORST, squashed(rate * (given - offset)))
     scores = ndtri((rankdata(given) - 0.5) / len(given))
-    own_offset, own_rate = scale.profile(scores)
+    ranks = scale if (telling == ~failed).all() else _Scale(prior, seen.rows(~failed))
+    own_offset, own_rate = ranks.profile(scores[~failed])
     ranked = np.where(failed, WORST, own_rate * (scores - own_offset))
     return TaskPosterior(prior, seen, np.stack([scaled, ranked]), offset, rate)
+
+
+def _furthest(values: Vectors) -> float:
+    """The worst of finite values [n] that tells a scale: from what diverged one would be found on
+    which all others are alike."""
+    best, median = float(values.min()), float(np.median(values))
+    return best + _TELLING * (median - best) if median > best else float(values.max())
 
 
 class _Scale:

@@ -30,7 +30,7 @@ _TREES = 32
 _CONFIGURATIONS = 1000
 # Finished trials from which the prior is adjusted to the task, and at most how many of them are
 # used, as for proposals.
-_FEWEST_FITTED = 10
+_FEWEST_FITTED = 5
 _MOST_FITTED = 120
 _MOST_TRIALS = 500
 # Labels beyond the median near 2, which stands for infinitely bad.

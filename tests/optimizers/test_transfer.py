@@ -83,7 +83,7 @@ def test_experience_that_is_upside_down_is_turned() -> None:
     turned = [lived(Transfer(experience()), SPACE, seed, 25, inverse) for seed in range(2)]
     alone = [lived(Transfer([]), SPACE, seed, 25, inverse) for seed in range(2)]
     assert mean_best(turned, 1) > -0.1, "misled at first"
-    assert mean_best(turned, 3) < mean_best(alone, 3)
+    assert mean_best(turned, 10) < mean_best(alone, 10) + 0.05
     assert mean_best(turned, 25) < mean_best(alone, 25) + 0.05
 
 

@@ -130,9 +130,10 @@ def test_past_tasks_tell_what_random_search_gives_where_the_trials_do_not() -> N
     trials = transferred()
     assert np.median([place(trial.value or 0.0) for trial in trials]) < 0.1
     past = modelled_random(PastModel(past_model(), STUDY, trials, 0), SPACE, 10, seed=2)
-    for count in (1, 3, 10):
+    # Of bad ones a search that tried none knows the less.
+    for count, tolerance in ((1, 0.25), (3, 0.1), (10, 0.1)):
         truth = 1 - 0.5 ** (1 / count)
-        assert place(past.middle[count - 1]) == pytest.approx(truth, abs=0.17)
+        assert place(past.middle[count - 1]) == pytest.approx(truth, abs=tolerance)
 
 
 def test_a_simulated_search_without_memory_does_better_than_random_and_than_nothing_known() -> None:
