@@ -116,9 +116,10 @@ def posterior(prior: TaskPrior, seen: Seen, values: Vectors) -> TaskPosterior:
 
 def _furthest(values: Vectors) -> float:
     """The worst of finite values [n] that tells a scale: from what diverged one would be found on
-    which all others are alike."""
-    best, median = float(values.min()), float(np.median(values))
-    return best + _TELLING * (median - best) if median > best else float(values.max())
+    which all others are alike. Equal values count once, lest the best be the median."""
+    different = np.unique(values)
+    best, median = float(different[0]), float(np.median(different))
+    return best + _TELLING * (median - best)
 
 
 class _Scale:

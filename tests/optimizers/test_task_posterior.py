@@ -234,12 +234,13 @@ def test_the_first_labels_are_the_values_up_to_the_median(seed: int, count: int)
     assert (np.argsort(given.labels[0]) == np.argsort(values)).all()
 
 
-@given(SEEDS, st.integers(3, 9), st.sampled_from([1e9, 1e60, math.inf]))
+@given(SEEDS, st.integers(3, 9), st.integers(0, 9), st.sampled_from([1e9, 1e60, math.inf]))
 @few
-def test_what_diverged_tells_no_scale(seed: int, count: int, diverged: float) -> None:
-    prior, seen, rng = some_prior(seed), some_seen(seed, count + 1), np.random.default_rng(seed)
+def test_what_diverged_tells_no_scale(seed: int, count: int, ties: int, diverged: float) -> None:
+    seen, rng = some_seen(seed, count + ties + 1), np.random.default_rng(seed)
     values = rng.permutation(count) + 0.5 * rng.random(count)
-    without = posterior(prior, seen.rows(slice(count)), values)
+    values, prior = np.append(values, np.full(ties, values.min())), some_prior(seed)
+    without = posterior(prior, seen.rows(slice(count + ties)), values)
     given = posterior(prior, seen, np.append(values, diverged))
     assert (given.offset, given.rate) == pytest.approx((without.offset, without.rate))
     assert given.labels[0, -1] == pytest.approx(2.0)
