@@ -17,9 +17,9 @@ from metatune.optimizers.gaussian_process import GaussianProcess
 from metatune.optimizers.guard import memory_weight
 from metatune.optimizers.random import draw
 from metatune.optimizers.task_alone import fit_alone
-from metatune.optimizers.task_posterior import TaskPosterior, posterior
-from metatune.optimizers.task_prior import Seen, TaskPrior
-from metatune.optimizers.task_refit import refitted
+from metatune.optimizers.task_posterior import TaskPosterior
+from metatune.optimizers.task_prior import Seen
+from metatune.optimizers.task_refit import adjusted
 from metatune.optimizers.task_surrogate import outcome
 from metatune.optimizers.transfer_model import TransferModel
 from metatune.parameters import Value, Vectors
@@ -37,10 +37,6 @@ _CENTRES = 3
 _NEAR = 16
 # Below this weight, experience was overruled.
 _OVERRULED = 0.5
-# Finished trials from which the prior is adjusted to the task, and at most how many it is
-# adjusted to.
-_FEWEST = 5
-_MOST_FITTED = 120
 # Finished trials that a proposal is made from at most.
 _MOST_KNOWN = 500
 # Trials with a value before a model of the task alone is asked, where there is no experience; and
@@ -192,9 +188,7 @@ class Proposal:
         if not count:
             self._memory = TaskPosterior(prior, seen, np.stack([seen.mean, seen.mean]))
             return
-        memory = posterior(prior, ended, values)
-        if finite >= _FEWEST:
-            memory = posterior(_refitted(prior, ended, memory.labels[0]), ended, values)
+        memory = adjusted(prior, ended, values)
         if alone is not None:
             self.weight = memory_weight(memory.leave_one_out(), alone.leave_one_out(), values)
             self._alone = alone.expecting(seen.points[count:])
@@ -259,11 +253,6 @@ class Proposal:
                 name = surrogate.sample.task.name
                 shares[name] = shares.get(name, 0.0) + self.weight * float(loading / loadings.sum())
         return shares
-
-
-def _refitted(prior: TaskPrior, seen: Seen, labels: Vectors) -> TaskPrior:
-    rows = np.argsort(labels, kind="stable")[thinned(len(labels), _MOST_FITTED)]
-    return refitted(prior, seen.rows(rows.tolist()), labels[rows])
 
 
 def _key(config: Config) -> str:

@@ -6,8 +6,9 @@ import numpy as np
 from scipy.linalg import cho_solve, cholesky
 from scipy.optimize import minimize
 
+from metatune.experience.past import thinned
 from metatune.optimizers.gaussian_process import JITTER
-from metatune.optimizers.task_posterior import doubts
+from metatune.optimizers.task_posterior import TaskPosterior, doubts, posterior
 from metatune.optimizers.task_prior import Seen, TaskPrior
 from metatune.parameters import Vectors
 
@@ -17,6 +18,19 @@ from metatune.parameters import Vectors
 _SPREAD = np.asarray([2.0, 1.0, 1.0, 1.0, 0.5])
 _FURTHEST = 4.0
 _EVALUATIONS = 15
+# Finite values from which the prior is adjusted, and at most how many labels it is adjusted to.
+_FEWEST = 5
+_MOST = 120
+
+
+def adjusted(prior: TaskPrior, seen: Seen, values: Vectors) -> TaskPosterior:
+    """`posterior` under the prior adjusted to the values [n] themselves, if these are enough."""
+    given = posterior(prior, seen, values)
+    if np.isfinite(values).sum() < _FEWEST:
+        return given
+    rows = np.argsort(given.labels[0], kind="stable")[thinned(len(values), _MOST)]
+    nearer = refitted(prior, seen.rows(rows.tolist()), given.labels[0][rows])
+    return posterior(nearer, seen, values)
 
 
 def refitted(prior: TaskPrior, seen: Seen, labels: Vectors) -> TaskPrior:

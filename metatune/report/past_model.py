@@ -13,9 +13,8 @@ import numpy as np
 from sklearn.ensemble import ExtraTreesRegressor
 
 from metatune.experience.past import thinned
-from metatune.optimizers.task_posterior import posterior
 from metatune.optimizers.task_prior import Seen
-from metatune.optimizers.task_refit import refitted
+from metatune.optimizers.task_refit import adjusted
 from metatune.optimizers.task_surrogate import outcome
 from metatune.optimizers.threads import one_thread
 from metatune.optimizers.transfer_model import TransferModel
@@ -28,10 +27,6 @@ from metatune.trial import Trial
 FEWEST_FINITE = 4
 _TREES = 32
 _CONFIGURATIONS = 1000
-# Finished trials from which the prior is adjusted to the task, and at most how many of them are
-# used, as for proposals.
-_FEWEST_FITTED = 5
-_MOST_FITTED = 120
 _MOST_TRIALS = 500
 # Labels beyond the median near 2, which stands for infinitely bad.
 _MOST_LABEL = 1.999
@@ -57,11 +52,7 @@ class PastModel:
             weights = model.weights(study.task)
             seen = Seen.of(model.values(points), points, weights)
             own = seen.rows(slice(_CONFIGURATIONS, None))
-            known = posterior(model.prior, own, values)
-            if np.isfinite(values).sum() >= _FEWEST_FITTED:
-                rows = thinned(len(kept), _MOST_FITTED)
-                prior = refitted(model.prior, own.rows(rows), known.labels[0][rows])
-                known = posterior(prior, own, values)
+            known = adjusted(model.prior, own, values)
             means, deviations = known.predict(seen)
             self._offset, self._rate = known.offset, known.rate
             self._trees = ExtraTreesRegressor(_TREES, random_state=seed)
