@@ -111,7 +111,9 @@ class Integer:
     def from_unit(self, u: float) -> int:
         """The whole number whose cell holds `u` in [0, 1]."""
         _check_unit(u)
-        return int(self.cells(np.asarray(u)))
+        low, width = self._edges()
+        at = low + u * width
+        return min(max(round(float(np.exp(at)) if self.log else at), self.low), self.high)
 
     def cells(self, u: Vectors) -> Vectors:
         """`from_unit` of a whole array, as whole numbers in float64."""
@@ -164,7 +166,7 @@ class Categorical:
     def from_unit(self, u: float) -> Value:
         """The choice whose cell holds `u` in [0, 1]."""
         _check_unit(u)
-        return self.choices[int(self.cells(np.asarray(u)))]
+        return self.choices[min(int(u * len(self.choices)), len(self.choices) - 1)]
 
     def cells(self, u: Vectors) -> Vectors:
         """Index of the chosen value for a whole array, in float64."""

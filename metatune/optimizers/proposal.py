@@ -32,9 +32,10 @@ _SPREAD = 512
 # Best configurations of each past task that are compared, and how many of them all.
 _BEST = 50
 _MOST_PAST = 400
-# Around so many configurations, tried and not, so many others are compared.
+# Around so many configurations, tried and not, so many others are compared, so many times.
 _CENTRES = 3
 _NEAR = 16
+_ROUNDS = 2
 # Below this weight, experience was overruled.
 _OVERRULED = 0.5
 # Finished trials that a proposal is made from at most.
@@ -140,8 +141,9 @@ class Proposal:
             return self._told(self._untried(), None)
         configs, seen = choices.configs, choices.seen
         improvements = self._improvements(seen)
-        if not choices.fixed:
-            nearby = self._nearby(self._scores(improvements))
+        rng = np.random.default_rng(self._seed)
+        for _ in range(0 if choices.fixed else _ROUNDS):
+            nearby = self._nearby(configs, self._scores(improvements), rng)
             more = choices.see(nearby)
             configs, seen = configs + nearby, Seen.joined([seen, more])
             improvements = np.concatenate([improvements, self._improvements(more)], axis=1)
@@ -150,9 +152,9 @@ class Proposal:
             tried = choices.trials(self._configs).points[: len(self._costs)]
             scores = scores / relative_costs(tried, self._costs, seen.points)
         # What was tried comes after all else, and last what is running.
-        tried_rows = np.asarray([_key(config) in self._tried for config in configs])
-        running = np.asarray([_key(config) in self._pending for config in configs])
-        set_back = (2.0 * scores.max() + 1.0) * (1.0 * tried_rows + running)
+        keys = [_key(config) for config in configs]
+        times = np.asarray([(key in self._tried) + (key in self._pending) for key in keys])
+        set_back = (2.0 * scores.max() + 1.0) * times
         chosen = int(np.argmax(scores - set_back))
         return self._told(configs[chosen], seen.rows([chosen]))
 
@@ -214,18 +216,15 @@ class Proposal:
         scores: Vectors = np.asarray([self.weight / 2, self.weight / 2, 1 - self.weight]) @ relative
         return scores
 
-    def _nearby(self, scores: Vectors) -> list[Config]:
-        """Configurations around those of best score, and around the best that were tried."""
-        choices = self._choices
+    def _nearby(
+        self, configs: list[Config], scores: Vectors, rng: np.random.Generator
+    ) -> list[Config]:
+        """Others around those of `configs` of best score, and around the best that were tried."""
         most = np.argsort(-scores, kind="stable")[:_CENTRES]
         best = np.argsort(self._values, kind="stable")[:_CENTRES]
-        centres = [choices.configs[row] for row in most] + [self._configs[row] for row in best]
-        rng = np.random.default_rng(self._seed)
-        return [
-            config
-            for centre in centres
-            for config in near(choices.space, centre, _NEAR, rng, choices.given)
-        ]
+        centres = [configs[row] for row in most] + [self._configs[row] for row in best]
+        space, given = self._choices.space, self._choices.given
+        return [config for centre in centres for config in near(space, centre, _NEAR, rng, given)]
 
     def _told(self, config: Config, seen: Seen | None) -> Suggestion:
         choices = self._choices

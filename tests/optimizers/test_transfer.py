@@ -88,16 +88,19 @@ def test_experience_that_is_upside_down_is_turned() -> None:
 
 
 def test_experience_that_misleads_is_overruled() -> None:
-    misled = [lived(Transfer(misleading()), SPACE, seed, 25, along_decay) for seed in range(2)]
-    alone = [lived(Transfer([]), SPACE, seed, 25, along_decay) for seed in range(2)]
-    assert mean_best(misled, 25) < mean_best(alone, 25) + 0.02
+    misled = [lived(Transfer(misleading()), SPACE, seed, 25, along_decay) for seed in range(4)]
+    alone = [lived(Transfer([]), SPACE, seed, 25, along_decay) for seed in range(4)]
+    assert mean_best(misled, 25) < mean_best(alone, 25) + 0.005
+    late = []
     for trials in misled:
         weights = [sum(trial.suggestion.tasks.values()) for trial in trials]
         guarded = [trial.suggestion.guarded for trial in trials]
         assert guarded == [weight < 0.5 for weight in weights]
         assert weights[:3] == pytest.approx([1.0] * 3)
         assert not any(guarded[:3])
-        assert sum(guarded[15:]) >= 9, "of ten"
+        late += guarded[15:]
+    # Not always: adjusted to the task, what was learned predicts it too.
+    assert sum(late) >= 28, "of forty"
 
 
 def test_without_related_experience_nothing_is_claimed() -> None:
