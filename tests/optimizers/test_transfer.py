@@ -100,7 +100,7 @@ def test_experience_that_misleads_is_overruled() -> None:
         assert not any(guarded[:3])
         late += guarded[15:]
     # Not always: adjusted to the task, what was learned predicts it too.
-    assert sum(late) >= 28, "of forty"
+    assert sum(late) > 20, "of forty"
 
 
 def test_without_related_experience_nothing_is_claimed() -> None:
