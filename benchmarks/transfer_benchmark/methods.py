@@ -56,7 +56,7 @@ def _quantile(past: Past, space: SearchSpace, pool: Pool, seed: int) -> MetaOpti
 
 
 METHODS: dict[str, Method] = {
-    OURS: Method(lambda past, space, pool, seed: Transfer(past, pool), version="6"),
+    OURS: Method(lambda past, space, pool, seed: Transfer(past, pool), version="7"),
     ALONE: Method(lambda past, space, pool, seed: Transfer([], pool), remembers=False),
     "random": Method(
         lambda past, space, pool, seed: PoolRandom(pool), remembers=False, version="2"

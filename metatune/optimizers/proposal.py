@@ -36,6 +36,9 @@ _MOST_PAST = 400
 _CENTRES = 3
 _NEAR = 16
 _ROUNDS = 2
+# Each trial after so many is proposed by this task's own alone: what experience proposes where it
+# misleads is too much alike to show that.
+_UNAIDED = 5
 # Below this weight, experience was overruled.
 _OVERRULED = 0.5
 # Finished trials that a proposal is made from at most.
@@ -127,6 +130,7 @@ class Proposal:
         self._memory: TaskPosterior | None = None
         self._alone: GaussianProcess | None = None
         self.weight = 0.0 if choices.model is None else 1.0
+        self._is_unaided = False
 
     def suggestion(self, per_cost: bool = False) -> Suggestion:
         """The configuration of greatest score among those compared that was not tried.
@@ -192,7 +196,10 @@ class Proposal:
             return
         memory = adjusted(prior, ended, values)
         if alone is not None:
-            self.weight = memory_weight(memory.leave_one_out(), alone.leave_one_out(), values)
+            self._is_unaided = len(self._trials) % _UNAIDED == 0
+            self.weight = 0.0
+            if not self._is_unaided:
+                self.weight = memory_weight(memory.leave_one_out(), alone.leave_one_out(), values)
             self._alone = alone.expecting(seen.points[count:])
         pending = seen.rows(slice(count, None))
         self._memory = memory.expecting(pending) if len(pending.mean) else memory
@@ -229,6 +236,7 @@ class Proposal:
     def _told(self, config: Config, seen: Seen | None) -> Suggestion:
         choices = self._choices
         loadings, predicted, uncertainty = choices.weights, None, None
+        overruled = choices.model is not None and self.weight < _OVERRULED
         memory = self._memory
         if seen is not None and memory is not None and len(self._values) > 1:
             means, deviation = memory.predict(seen)
@@ -241,14 +249,14 @@ class Proposal:
             tasks=self._by_task(loadings),
             predicted=predicted,
             uncertainty=uncertainty,
-            guarded=choices.model is not None and self.weight < _OVERRULED,
+            guarded=overruled and not self._is_unaided,
         )
 
     def _by_task(self, loadings: Vectors) -> dict[str, float]:
         model = self._choices.model
         shares: dict[str, float] = {}
         for surrogate, loading in zip(model.surrogates if model else (), loadings, strict=True):
-            if loading > 0.0:
+            if self.weight * loading > 0.0:
                 name = surrogate.sample.task.name
                 shares[name] = shares.get(name, 0.0) + self.weight * float(loading / loadings.sum())
         return shares

@@ -95,12 +95,26 @@ def test_experience_that_misleads_is_overruled() -> None:
     for trials in misled:
         weights = [sum(trial.suggestion.tasks.values()) for trial in trials]
         guarded = [trial.suggestion.guarded for trial in trials]
-        assert guarded == [weight < 0.5 for weight in weights]
+        # Every fifth trial is proposed without experience, which says nothing of what it is worth.
+        assert weights[5::5] == [0.0] * 4
+        assert guarded == [w < 0.5 and (n == 0 or n % 5 > 0) for n, w in enumerate(weights)]
         assert weights[:3] == pytest.approx([1.0] * 3)
         assert not any(guarded[:3])
         late += guarded[15:]
     # Not always: adjusted to the task, what was learned predicts it too.
-    assert sum(late) > 20, "of forty"
+    assert sum(late) > 16, "of 32"
+
+
+def test_every_fifth_trial_is_proposed_as_if_there_were_no_experience() -> None:
+    pool = [trial.config for trial in tried(SPACE, bowl(100).value, 0, 60)]
+    trials = lived(Transfer(misleading(), pool), SPACE, 0, 16, bowl(100).value)
+    alike = []
+    for count in range(5, 16):
+        alone = Transfer([], pool).suggest(study_of(SPACE), trials[:count], 1, 0)[0]
+        alike.append(trials[count].config == alone.config)
+        assert (not trials[count].suggestion.tasks) == (count % 5 == 0)
+    assert all(alike[::5])
+    assert not all(alike)
 
 
 def test_without_related_experience_nothing_is_claimed() -> None:
