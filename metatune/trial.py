@@ -43,7 +43,7 @@ class Suggestion:
     """A proposed configuration and where it came from.
 
     `tasks` maps the past tasks that spoke to their weights, which sum to the weight of memory: 1,
-    or less by as much as this task's own trials are believed instead, none where they were asked
+    or less by as much as this task's own trials are believed instead, and 0 where they were asked
     alone. `predicted` and `uncertainty` are the value expected and its standard deviation, in the
     direction inside (lower is better), where the optimizer knows them; `guarded` tells that memory
     was overruled.

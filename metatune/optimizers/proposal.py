@@ -36,8 +36,8 @@ _MOST_PAST = 400
 _CENTRES = 3
 _NEAR = 16
 _ROUNDS = 2
-# Each trial after so many is proposed by this task's own alone: what experience proposes where it
-# misleads is too much alike to show that.
+# One trial in so many is proposed by this task's own trials alone: where experience misleads, what
+# it proposes is too much alike to show that.
 _UNAIDED = 5
 # Below this weight, experience was overruled.
 _OVERRULED = 0.5
@@ -197,8 +197,9 @@ class Proposal:
         memory = adjusted(prior, ended, values)
         if alone is not None:
             self._is_unaided = len(self._trials) % _UNAIDED == 0
-            self.weight = 0.0
-            if not self._is_unaided:
+            if self._is_unaided:
+                self.weight = 0.0
+            else:
                 self.weight = memory_weight(memory.leave_one_out(), alone.leave_one_out(), values)
             self._alone = alone.expecting(seen.points[count:])
         pending = seen.rows(slice(count, None))
@@ -236,20 +237,20 @@ class Proposal:
     def _told(self, config: Config, seen: Seen | None) -> Suggestion:
         choices = self._choices
         loadings, predicted, uncertainty = choices.weights, None, None
-        overruled = choices.model is not None and self.weight < _OVERRULED
         memory = self._memory
         if seen is not None and memory is not None and len(self._values) > 1:
             means, deviation = memory.predict(seen)
             predicted = memory.offset + float(means[0, 0]) / memory.rate
             uncertainty = float(deviation[0]) / memory.rate
             loadings = np.maximum(memory.loadings(choices.weights), 0.0)
+        asked = choices.model is not None and not self._is_unaided
         return Suggestion(
             config,
             NAME,
             tasks=self._by_task(loadings),
             predicted=predicted,
             uncertainty=uncertainty,
-            guarded=overruled and not self._is_unaided,
+            guarded=asked and self.weight < _OVERRULED,
         )
 
     def _by_task(self, loadings: Vectors) -> dict[str, float]:

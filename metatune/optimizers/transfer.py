@@ -27,8 +27,8 @@ class Transfer:
     See `task_prior` for the model and `guard` for its weight against a Gaussian process of this
     task's trials alone: what is proposed has the greatest weighted sum of both expected
     improvements. The first trial is what the past tasks together think best of what they tried.
-    Every fifth after it is left to the process of this task alone, which finds sooner where
-    experience misleads.
+    Every fifth after it is left to the process of this task alone, once that has two values, so
+    that experience which misleads is found out sooner.
 
     `past` are past tasks, or a model fitted to them before; without a related one this is Bayesian
     optimization of the task alone. With `candidates` only these configurations are proposed. With

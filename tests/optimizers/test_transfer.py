@@ -97,7 +97,7 @@ def test_experience_that_misleads_is_overruled() -> None:
         guarded = [trial.suggestion.guarded for trial in trials]
         # Every fifth trial is proposed without experience, which says nothing of what it is worth.
         assert weights[5::5] == [0.0] * 4
-        assert guarded == [w < 0.5 and (n == 0 or n % 5 > 0) for n, w in enumerate(weights)]
+        assert guarded == [weight < 0.5 and n % 5 > 0 for n, weight in enumerate(weights)]
         assert weights[:3] == pytest.approx([1.0] * 3)
         assert not any(guarded[:3])
         late += guarded[15:]
