@@ -6,6 +6,7 @@ import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeGuard
 
 import numpy as np
@@ -51,27 +52,32 @@ class Float:
 
     def to_unit(self, value: Value) -> float:
         """Position of `value` in [0, 1]: 0 at `low`, 1 at `high`."""
-        if not is_number(value) or not self.contains(value):
+        if not is_number(value) or not self.low <= value <= self.high:
             raise ConfigurationError(f"{value!r} is not in {self}")
-        low, high, at = self._scaled(self.low), self._scaled(self.high), self._scaled(value)
-        return min(max((at - low) / (high - low), 0.0), 1.0)
+        low, width = self._edges
+        return min(max((self._scaled(value) - low) / width, 0.0), 1.0)
 
     def from_unit(self, u: float) -> float:
         """Value at position `u` in [0, 1]; the inverse of `to_unit` up to 12 digits."""
         _check_unit(u)
         if u in (0.0, 1.0):
             return self.low if u == 0.0 else self.high
-        low, high = self._scaled(self.low), self._scaled(self.high)
-        at = low + u * (high - low)
-        if self.log:
-            value = float(f"{math.exp(at):.{_DIGITS}g}")
-        else:
-            magnitude = max(abs(self.low), abs(self.high))
-            value = round(at, _DIGITS - math.ceil(math.log10(magnitude)))
-        place = (self._scaled(value) - low) / (high - low)  # an end may share that of `value`
+        low, width = self._edges
+        at = low + u * width
+        value = float(f"{math.exp(at):.{_DIGITS}g}") if self.log else round(at, self._decimals)
+        place = (self._scaled(value) - low) / width  # an end may share that of `value`
         if place <= 0.0 or place >= 1.0:
             return self.low if place <= 0.0 else self.high
         return value
+
+    @cached_property
+    def _edges(self) -> tuple[float, float]:
+        low = self._scaled(self.low)
+        return low, self._scaled(self.high) - low
+
+    @cached_property
+    def _decimals(self) -> int:
+        return _DIGITS - math.ceil(math.log10(max(abs(self.low), abs(self.high))))
 
     def _scaled(self, value: float) -> float:
         return math.log(value) if self.log else float(value)
@@ -105,23 +111,24 @@ class Integer:
         """Centre of the cell of `value` (on a log scale: its logarithm's place) in [0, 1]."""
         if not is_number(value) or not self.contains(value):
             raise ConfigurationError(f"{value!r} is not in {self}")
-        low, width = self._edges()
+        low, width = self._edges
         return float((self._scaled(value) - low) / width)
 
     def from_unit(self, u: float) -> int:
         """The whole number whose cell holds `u` in [0, 1]."""
         _check_unit(u)
-        low, width = self._edges()
+        low, width = self._edges
         at = low + u * width
         return min(max(round(float(np.exp(at)) if self.log else at), self.low), self.high)
 
     def cells(self, u: Vectors) -> Vectors:
         """`from_unit` of a whole array, as whole numbers in float64."""
-        low, width = self._edges()
+        low, width = self._edges
         at = low + u * width
         value: Vectors = np.clip(np.rint(np.exp(at) if self.log else at), self.low, self.high)
         return value
 
+    @cached_property
     def _edges(self) -> tuple[float, float]:
         low = self._scaled(self.low - 0.5)
         return low, self._scaled(self.high + 0.5) - low

@@ -68,7 +68,9 @@ def _place(row: Vectors, columns: list[int], parameter: Parameter, value: Value)
         else:
             row[columns[int(position * len(columns))]] = math.sqrt(0.5)
     elif is_number(value):
-        row[columns[0]] = parameter.to_unit(nearest(parameter, value)) + _beyond(parameter, value)
+        inside = nearest(parameter, value)
+        beyond = 0.0 if inside == value else _beyond(parameter, value)
+        row[columns[0]] = parameter.to_unit(inside) + beyond
 
 
 def _beyond(parameter: Float | Integer, value: float) -> float:

@@ -47,6 +47,8 @@ _MOST_KNOWN = 500
 # trials that may fail, one and all, before experience is asked no more.
 _START = 4
 
+_Key = frozenset[tuple[str, type, Value]]
+
 
 class Choices:
     """The configurations that every proposal of a study is compared with.
@@ -85,8 +87,10 @@ class Choices:
                 measured = self._most_expected(carried, _MOST_PAST)
             spread = spread_out(study.space, _SPREAD, derive_seed(seed, 0, 2), given)
             self.configs = measured + spread
-        self._trials: dict[str, Seen] = {}
         self.seen = self.see(self.configs)
+        # What was tried, in the order in which it was first asked for.
+        self._rows: dict[_Key, int] = {}
+        self._tried = self.seen.rows([])
         self.measured = len(measured)
         self.first = int(np.argmin(self.seen.mean[: self.measured or None]))
 
@@ -107,12 +111,12 @@ class Choices:
 
     def trials(self, configs: Sequence[Config]) -> Seen:
         """The same for what was tried, which is asked for again and again."""
-        new = list({_key(c): c for c in configs if _key(c) not in self._trials}.values())
+        keys = [_key(config) for config in configs]
+        new = {key: c for key, c in zip(keys, configs, strict=True) if key not in self._rows}
         if new:
-            seen = self.see(new)
-            for row, config in enumerate(new):
-                self._trials[_key(config)] = seen.rows([row])
-        return Seen.joined([self._trials[_key(config)] for config in configs])
+            self._rows |= {key: len(self._rows) + index for index, key in enumerate(new)}
+            self._tried = Seen.joined([self._tried, self.see(list(new.values()))])
+        return self._tried.rows([self._rows[key] for key in keys])
 
 
 class Proposal:
@@ -263,8 +267,9 @@ class Proposal:
         return shares
 
 
-def _key(config: Config) -> str:
-    return repr(sorted(config.items()))
+def _key(config: Config) -> _Key:
+    """The same for equal configurations, whatever the order of their parameters."""
+    return frozenset(zip(config, map(type, config.values()), config.values(), strict=True))
 
 
 def _most_telling(finished: list[Trial]) -> list[Trial]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 from scipy.linalg import cho_solve, cholesky, solve_triangular
 from scipy.special import ndtri
 from scipy.stats import rankdata
@@ -31,7 +32,7 @@ class TaskPosterior:
     `offset` and `rate` turn values into the first: f = rate (value - offset). Worse labels are
     believed less: `doubted` are variances [n] beside the noise, by default `doubts`. What is novel
     is expected to be worse by a penalty, found from the labels too (the optimizer's curse; Smith &
-    Winkler 2006).
+    Winkler 2006). `covariance` [n, n] is the prior's between the n, where it is known already.
     """
 
     def __init__(
@@ -42,11 +43,13 @@ class TaskPosterior:
         offset: float = 0.0,
         rate: float = 1.0,
         doubted: Vectors | None = None,
+        covariance: Vectors | None = None,
     ) -> None:
         self._prior, self._seen = prior, seen
         self.labels, self.offset, self.rate = labels, offset, rate
         self._doubted = doubts(labels[0]) if doubted is None else doubted
-        self._root = _root(prior, seen, self._doubted)
+        covariance = prior.covariance(seen, seen) if covariance is None else covariance
+        self._root = _root(covariance, prior.noise + self._doubted)
         self._penalties = self._penalised()
         expected = seen.mean + self._penalties[:, None] * seen.novel
         self._weights = _solved(self._root, (labels - expected).T).T
@@ -91,27 +94,48 @@ class TaskPosterior:
 def posterior(prior: TaskPrior, seen: Seen, values: Vectors) -> TaskPosterior:
     """Given values [n], infinite ones failed, at n configurations.
 
-    The first labels are the values, those worse than the estimated median squashed as the labels
-    of past tasks were, offset and rate being found in turn with the labels; the second are normal
-    scores of their ranks (Salinas et al. 2020), scaled likewise. What failed has no say in
-    offset and rate, nor has the value of what diverged.
+    The first labels are `scaled_by`; the second are normal scores of the ranks (Salinas et al.
+    2020), scaled likewise.
     """
-    failed = ~np.isfinite(values)
-    if failed.all():
-        return TaskPosterior(prior, seen, np.full((2, len(values)), WORST))
-    given = np.clip(np.where(failed, values[~failed].max(), values), -LARGEST, LARGEST)
-    telling = ~failed & (given <= _furthest(given[~failed]))
-    scale, known = _Scale(prior, seen.rows(telling)), given[telling]
+    covariance = prior.covariance(seen, seen)
+    labels, offset, rate = scaled_by(prior, seen, covariance, values)
+    ran = np.isfinite(values)
+    ranked = labels
+    if ran.any():
+        scores = ndtri((rankdata(_finite(values)) - 0.5) / len(values))
+        own_offset, own_rate = _Scale(prior, seen, covariance, ran).profile(scores[ran])
+        ranked = np.where(ran, own_rate * (scores - own_offset), WORST)
+    labels = np.stack([labels, ranked])
+    return TaskPosterior(prior, seen, labels, offset, rate, covariance=covariance)
+
+
+def scaled_by(
+    prior: TaskPrior, seen: Seen, covariance: Vectors, values: Vectors
+) -> tuple[Vectors, float, float]:
+    """Labels [n] of values [n], infinite ones failed, at n configurations whose covariance under
+    the prior is given [n, n]; and offset and rate.
+
+    Those worse than the estimated median are squashed as the labels of past tasks were, offset and
+    rate being found in turn with the labels. What failed has no say in these, nor has the value of
+    what diverged.
+    """
+    ran = np.isfinite(values)
+    if not ran.any():
+        return np.full(len(values), WORST), 0.0, 1.0
+    given = _finite(values)
+    telling = ran & (given <= _furthest(given[ran]))
+    scale, known = _Scale(prior, seen, covariance, telling), given[telling]
     labels, offset, rate = known, 0.0, 1.0
     for _ in range(_ROUNDS):
         offset, rate = scale.profile(labels)
         labels = offset + squashed(rate * (known - offset)) / rate
-    scaled = np.where(failed, WORST, squashed(rate * (given - offset)))
-    scores = ndtri((rankdata(given) - 0.5) / len(given))
-    ranks = scale if (telling == ~failed).all() else _Scale(prior, seen.rows(~failed))
-    own_offset, own_rate = ranks.profile(scores[~failed])
-    ranked = np.where(failed, WORST, own_rate * (scores - own_offset))
-    return TaskPosterior(prior, seen, np.stack([scaled, ranked]), offset, rate)
+    return np.where(ran, squashed(rate * (given - offset)), WORST), offset, rate
+
+
+def _finite(values: Vectors) -> Vectors:
+    """Values [n], of which one is finite, infinite ones as bad as the worst of the others."""
+    failed = ~np.isfinite(values)
+    return np.clip(np.where(failed, values[~failed].max(), values), -LARGEST, LARGEST)
 
 
 def _furthest(values: Vectors) -> float:
@@ -123,11 +147,14 @@ def _furthest(values: Vectors) -> float:
 
 
 class _Scale:
-    """What offset and rate of given values are most probable."""
+    """What offset and rate are most probable by the values of some of n configurations."""
 
-    def __init__(self, prior: TaskPrior, seen: Seen) -> None:
-        self._mean, self._root = seen.mean, _root(prior, seen, np.zeros(len(seen.mean)))
-        self._inverse_one = _solved(self._root, np.ones(len(seen.mean)))
+    def __init__(
+        self, prior: TaskPrior, seen: Seen, covariance: Vectors, some: npt.NDArray[np.bool_]
+    ) -> None:
+        self._mean = seen.mean[some]
+        self._root = _root(covariance[np.ix_(some, some)], np.full(some.sum(), prior.noise))
+        self._inverse_one = _solved(self._root, np.ones(len(self._mean)))
 
     def profile(self, values: Vectors) -> tuple[float, float]:
         """The most probable offset and rate, were `values` [n] = offset + f / rate."""
@@ -151,11 +178,12 @@ def doubts(labels: Vectors) -> Vectors:
     return variances
 
 
-def _root(prior: TaskPrior, seen: Seen, doubted: Vectors) -> Vectors:
-    covariance = prior.covariance(seen, seen)
-    diagonal = np.diag_indices(len(seen.mean))
-    covariance[diagonal] = covariance[diagonal] * (1.0 + JITTER) + prior.noise + doubted
-    root: Vectors = cholesky(covariance, lower=True, check_finite=False)
+def _root(covariance: Vectors, noise: Vectors) -> Vectors:
+    """Cholesky root of a covariance [n, n] with variances [n] of noise added."""
+    noisy = covariance.copy()
+    diagonal = np.diag_indices(len(noise))
+    noisy[diagonal] = noisy[diagonal] * (1.0 + JITTER) + noise
+    root: Vectors = cholesky(noisy, lower=True, check_finite=False)
     return root
 
 

@@ -54,11 +54,9 @@ class TaskPrior:
 
     def covariance(self, a: Seen, b: Seen) -> Vectors:
         """Covariances [n, m] of f, without noise, at n and m configurations."""
-        covariance: Vectors = (
-            self.slope * np.outer(a.mean, b.mean)
-            + self.spread * (a.deviations @ b.deviations.T)
-            + self.own * matern52(a.points / self.scales, b.points / self.scales)
-        )
+        covariance: Vectors = self.slope * np.outer(a.mean, b.mean)
+        covariance += self.spread * (a.deviations @ b.deviations.T)
+        covariance += self.own * matern52(a.points / self.scales, b.points / self.scales)
         return covariance
 
     def variance(self, a: Seen) -> Vectors:

@@ -8,7 +8,7 @@ from scipy.optimize import minimize
 
 from metatune.experience.past import thinned
 from metatune.optimizers.gaussian_process import JITTER
-from metatune.optimizers.task_posterior import TaskPosterior, doubts, posterior
+from metatune.optimizers.task_posterior import TaskPosterior, doubts, posterior, scaled_by
 from metatune.optimizers.task_prior import Seen, TaskPrior
 from metatune.parameters import Vectors
 
@@ -25,11 +25,11 @@ _MOST = 120
 
 def adjusted(prior: TaskPrior, seen: Seen, values: Vectors) -> TaskPosterior:
     """`posterior` under the prior adjusted to the values [n] themselves, if these are enough."""
-    given = posterior(prior, seen, values)
     if np.isfinite(values).sum() < _FEWEST:
-        return given
-    rows = np.argsort(given.labels[0], kind="stable")[thinned(len(values), _MOST)]
-    nearer = refitted(prior, seen.rows(rows.tolist()), given.labels[0][rows])
+        return posterior(prior, seen, values)
+    labels, _, _ = scaled_by(prior, seen, prior.covariance(seen, seen), values)
+    rows = np.argsort(labels, kind="stable")[thinned(len(values), _MOST)]
+    nearer = refitted(prior, seen.rows(rows.tolist()), labels[rows])
     return posterior(nearer, seen, values)
 
 

@@ -171,8 +171,9 @@ def test_any_values_will_do(values: list[float]) -> None:
 @few
 def test_offset_and_rate_are_more_probable_than_others(seed: int, count: int) -> None:
     prior, seen, values = some_prior(seed), some_seen(seed, count), some_values(seed, count)
-    offset, rate = _Scale(prior, seen).profile(values)
-    inverse = np.linalg.inv(prior.covariance(seen, seen) + prior.noise * np.eye(count))
+    covariance = prior.covariance(seen, seen)
+    offset, rate = _Scale(prior, seen, covariance, np.ones(count, dtype=bool)).profile(values)
+    inverse = np.linalg.inv(covariance + prior.noise * np.eye(count))
 
     def loss(offset: float, rate: float) -> float:
         rest = rate * (values - offset) - seen.mean
