@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 RUN = $(VENV)/bin/python
+# Two at a time: much of a test with Ray is waiting for its processes.
+PYTEST = $(RUN) -m pytest -n 2 --dist worksteal
 
 .PHONY: demo test test-all check clean
 
@@ -10,10 +12,10 @@ demo: $(VENV)/installed
 	$(RUN) examples/demo.py
 
 test: check
-	$(RUN) -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-all: check
-	$(RUN) -m pytest
+	$(PYTEST)
 
 check: $(VENV)/installed
 	$(RUN) -m ruff check .

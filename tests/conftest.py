@@ -43,6 +43,9 @@ pytest_plugins = ["stores"]
 NETWORK = _leave_network()
 HOME = tempfile.TemporaryDirectory(prefix="metatune-test-home-")
 os.environ.update(HOME=HOME.name, RAY_USAGE_STATS_ENABLED="0", OMP_NUM_THREADS="1")
+# Where they are set, a console keeps the size of the moment when it was made.
+for size in ("COLUMNS", "LINES"):
+    os.environ.pop(size, None)
 # Ray's workers import the trainables of the tests by name, as the tests do.
 _PATH = [str(Path(__file__).parent / "orchestration"), os.environ.get("PYTHONPATH", "")]
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, _PATH))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -24,15 +23,7 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@pytest.mark.parametrize(
-    "address", ["nonsense", "host:port", "http://here", "", f"127.0.0.1:{free_port()}"]
-)
+@pytest.mark.parametrize("address", ["nonsense", "host:port", "http://here", "", "127.0.0.1:1"])
 def test_an_address_without_a_cluster_is_refused(address: str) -> None:
     with (
         pytest.raises(InputError, match=f"^address '{address}': no Ray cluster"),
