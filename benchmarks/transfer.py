@@ -24,11 +24,11 @@ from rich.console import Console
 from rich.progress import track
 from transfer_benchmark import cost
 from transfer_benchmark.cells import run_all
-from transfer_benchmark.figures import Curves, by_setting, change_rows, gain_rows
+from transfer_benchmark.figures import Curves, beside_tpe_rows, by_setting, gain_rows
 from transfer_benchmark.harm import harm_rows
 from transfer_benchmark.methods import METHODS, OURS, is_installed
 from transfer_benchmark.plan import Choice, full, quick
-from transfer_benchmark.problems import CHANGES, HOSTILE, PROTOCOLS
+from transfer_benchmark.problems import CHANGES, HOSTILE, PROTOCOLS, SCARCE
 from transfer_benchmark.tables import SOURCES
 
 # Of the costs. A portfolio of 1,000 tasks takes minutes, as does a GP of thousands of trials.
@@ -78,7 +78,9 @@ def main() -> None:
 
 def _rows(curves: Curves) -> list[Row]:
     if curves.setting.experience in CHANGES:
-        return change_rows(curves)
+        return beside_tpe_rows(curves)
+    if curves.setting.experience in SCARCE:
+        return beside_tpe_rows(curves) + harm_rows(curves)
     if curves.setting.experience in HOSTILE:
         return harm_rows(curves)
     return gain_rows(curves) + harm_rows(curves)

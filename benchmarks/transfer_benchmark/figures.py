@@ -189,8 +189,8 @@ def _cpu_rows(curves: Curves) -> list[Row]:
     return rows
 
 
-def change_rows(curves: Curves) -> list[Row]:
-    """Regret where the past tasks were searched in another space, beside TPE's."""
+def beside_tpe_rows(curves: Curves) -> list[Row]:
+    """Regret beside TPE's alone."""
     keys = curves.common([OURS, "tpe"])
     if not keys:
         return []

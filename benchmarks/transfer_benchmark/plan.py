@@ -9,7 +9,7 @@ from pathlib import Path
 from metatune.errors import InputError
 from transfer_benchmark.cells import Cell
 from transfer_benchmark.methods import ALONE, METHODS, OURS
-from transfer_benchmark.problems import CHANGES, HOSTILE
+from transfer_benchmark.problems import CHANGES, HOSTILE, SCARCE
 from transfer_benchmark.tables import load
 
 _BASELINES = ("tpe", "gp", "tpe-again", "gp-again")
@@ -31,8 +31,8 @@ class Choice:
 
 
 def full(choice: Choice, data: Path) -> list[Cell]:
-    """Every protocol with true experience; hostile experience and changed spaces in the disjoint
-    pools. Raises InputError where a task is in none of the tables."""
+    """Every protocol with true experience; hostile and scarce experience and changed spaces in the
+    disjoint pools. Raises InputError where a task is in none of the tables."""
     known = [task for table in choice.tables for task in load(table, data).values]
     for task in choice.tasks:
         if task not in known:
@@ -44,6 +44,9 @@ def full(choice: Choice, data: Path) -> list[Cell]:
             if protocol == "disjoint-pool":
                 for hostile in HOSTILE:
                     cells += _grid(choice, data, table, protocol, hostile, [OURS, *_BASELINES])
+                for scarce in SCARCE:
+                    peers = ("tpe", "tpe-again")
+                    cells += _grid(choice, data, table, protocol, scarce, [OURS, *peers])
                 changes = CHANGES if table == "lcbench" else {}
                 for change in changes:
                     cells += _grid(choice, data, table, protocol, change, [OURS, "tpe"])

@@ -62,6 +62,12 @@ CHANGES: Mapping[str, Change] = {
 # Those of them in which the space that is searched differs from the table's.
 RESHAPED = ("range shrank", "choice is new")
 HOSTILE = ("shuffled", "inverted")
+# Names of experience of few past tasks, and how many trials each of these shows.
+SCARCE: Mapping[str, tuple[int, int]] = {
+    "1 past task of 40 trials": (1, 40),
+    "2 past tasks of 40 trials": (2, 40),
+    "4 past tasks of 40 trials": (4, 40),
+}
 
 
 @dataclass(frozen=True)
@@ -117,13 +123,17 @@ def problem(
     shown, own = _halves(table, protocol, rng)
     own = _within(table, own, space)
     past = _past(table, change.past(table.space), shown, experience, rng)
+    past = [one for one in past if one.task.name != tested]
+    if experience in SCARCE:
+        own_rng = np.random.default_rng([seed, stable_hash(tested)])
+        past = _scarce(past, *SCARCE[experience], own_rng)
     vectors = np.stack([space.encode(table.configs[index]) for index in own])
     values = table.values[tested][own]
     pool = protocol.endswith("pool")
     return Problem(
         task=_task(table, tested),
         space=space,
-        past=tuple(p for p in past if p.task.name != tested),
+        past=tuple(past),
         candidates=[table.configs[index] for index in own] if pool else None,
         best=float(values.min()),
         median=float(np.median(values)),
@@ -179,6 +189,14 @@ def _past(
         ]
         tasks.append(PastTask(_task(table, name), space, tuple(trials)))
     return tasks
+
+
+def _scarce(
+    past: list[PastTask], tasks: int, trials: int, rng: np.random.Generator
+) -> list[PastTask]:
+    """Some of the tasks, with the first of their trials, whose order is random."""
+    kept = [past[index] for index in rng.permutation(len(past))[:tasks]]
+    return [replace(one, trials=one.trials[:trials]) for one in kept]
 
 
 def _told(values: Vectors, experience: str, rng: np.random.Generator) -> Vectors:

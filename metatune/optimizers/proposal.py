@@ -42,7 +42,7 @@ _UNAIDED = 5
 # Below this weight, experience was overruled.
 _OVERRULED = 0.5
 # Finished trials that a proposal is made from at most.
-_MOST_KNOWN = 500
+_MOST_KNOWN = 300
 # Trials with a value before a model of the task alone is asked, where there is no experience; and
 # trials that may fail, one and all, before experience is asked no more.
 _START = 4
