@@ -109,6 +109,8 @@ def main() -> None:
     console.print(f"all of it took {time.monotonic() - began:.0f} s; look at it with:")
     console.print(f"  metatune experience list --store {FOLDER}/store", highlight=False)
     console.print(f"  metatune train {file}", highlight=False)
+    console.print("and at what each task gains or loses by what the others taught:")
+    console.print(f"  metatune learn --no-starter --store {FOLDER}/store", highlight=False)
 
 
 def _scores(scores: dict[str, float]) -> str:
