@@ -4,9 +4,10 @@ Tables of real trainings, each task left out in turn and searched with the trial
 Regret after n trials is 0 at the best value of the tested task's table and 1 at its median. The
 protocols: `pool` chooses among the table's configurations, `continuous` asks anywhere and values
 are interpolated; in the `disjoint` ones past tasks show one half of the configurations and the
-tested task is made of the other. Every figure stands beside a peer's on common cells (task, seed);
-slow peers run on fewer seeds. Harm is the share of runs whose regret is more than .01 above that
-of the better of TPE and GP; its noise floor is that of the same baseline with other seeds.
+tested task is made of the other. Hostile experience is false, scarce is of one to four past tasks.
+Every figure stands beside a peer's on common cells (task, seed); slow peers run on fewer seeds.
+Harm is the share of runs whose regret is more than .01 above that of the better of TPE and GP; its
+noise floor is that of the same baseline with other seeds.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ pytest_plugins = ["stores"]
 NETWORK = _leave_network()
 HOME = tempfile.TemporaryDirectory(prefix="metatune-test-home-")
 os.environ.update(HOME=HOME.name, RAY_USAGE_STATS_ENABLED="0", OMP_NUM_THREADS="1")
-# Where they are set, a console keeps the size of the moment when it was made.
+# A console made at import would keep the caller's size, whatever a test sets later.
 for size in ("COLUMNS", "LINES"):
     os.environ.pop(size, None)
 # Ray's workers import the trainables of the tests by name, as the tests do.

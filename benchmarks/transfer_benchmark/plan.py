@@ -13,6 +13,7 @@ from transfer_benchmark.problems import CHANGES, HOSTILE, SCARCE
 from transfer_benchmark.tables import load
 
 _BASELINES = ("tpe", "gp", "tpe-again", "gp-again")
+_BESIDE_SCARCE = (OURS, "tpe", "tpe-again")
 _QUICK_PEERS = ("random", "tpe", "portfolio-greedy", "portfolio-tpe")
 _CHEAP_TASK = {"lcbench": "jannis", "taskset": "patch32_GRU64_avg_bs128"}
 # Of a slow method, only so many seeds are run; harm needs all of GP's in the disjoint pools.
@@ -45,8 +46,7 @@ def full(choice: Choice, data: Path) -> list[Cell]:
                 for hostile in HOSTILE:
                     cells += _grid(choice, data, table, protocol, hostile, [OURS, *_BASELINES])
                 for scarce in SCARCE:
-                    peers = ("tpe", "tpe-again")
-                    cells += _grid(choice, data, table, protocol, scarce, [OURS, *peers])
+                    cells += _grid(choice, data, table, protocol, scarce, _BESIDE_SCARCE)
                 changes = CHANGES if table == "lcbench" else {}
                 for change in changes:
                     cells += _grid(choice, data, table, protocol, change, [OURS, "tpe"])
@@ -54,7 +54,7 @@ def full(choice: Choice, data: Path) -> list[Cell]:
 
 
 def quick(choice: Choice) -> list[Cell]:
-    """One task and seed of everything that carries a figure, cheap peers alone."""
+    """One task and seed of everything but scarce experience, cheap peers alone."""
     pool, jannis, gru = "disjoint-pool", _CHEAP_TASK["lcbench"], _CHEAP_TASK["taskset"]
     wanted = [
         ("lcbench", pool, "true", jannis, (OURS, "rgpe", *_QUICK_PEERS)),

@@ -62,12 +62,13 @@ CHANGES: Mapping[str, Change] = {
 # Those of them in which the space that is searched differs from the table's.
 RESHAPED = ("range shrank", "choice is new")
 HOSTILE = ("shuffled", "inverted")
-# Names of experience of few past tasks, and how many trials each of these shows.
-SCARCE: Mapping[str, tuple[int, int]] = {
-    "1 past task of 40 trials": (1, 40),
-    "2 past tasks of 40 trials": (2, 40),
-    "4 past tasks of 40 trials": (4, 40),
+# Names of scarce experience, and how many past tasks it is; each shows so many trials.
+SCARCE: Mapping[str, int] = {
+    "1 past task of 40 trials": 1,
+    "2 past tasks of 40 trials": 2,
+    "4 past tasks of 40 trials": 4,
 }
+_TRIALS_OF_SCARCE = 40
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ def problem(
     past = [one for one in past if one.task.name != tested]
     if experience in SCARCE:
         own_rng = np.random.default_rng([seed, stable_hash(tested)])
-        past = _scarce(past, *SCARCE[experience], own_rng)
+        past = _scarce(past, SCARCE[experience], own_rng)
     vectors = np.stack([space.encode(table.configs[index]) for index in own])
     values = table.values[tested][own]
     pool = protocol.endswith("pool")
@@ -191,12 +192,10 @@ def _past(
     return tasks
 
 
-def _scarce(
-    past: list[PastTask], tasks: int, trials: int, rng: np.random.Generator
-) -> list[PastTask]:
+def _scarce(past: list[PastTask], tasks: int, rng: np.random.Generator) -> list[PastTask]:
     """Some of the tasks, with the first of their trials, whose order is random."""
     kept = [past[index] for index in rng.permutation(len(past))[:tasks]]
-    return [replace(one, trials=one.trials[:trials]) for one in kept]
+    return [replace(one, trials=one.trials[:_TRIALS_OF_SCARCE]) for one in kept]
 
 
 def _told(values: Vectors, experience: str, rng: np.random.Generator) -> Vectors:

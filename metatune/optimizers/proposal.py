@@ -47,7 +47,7 @@ _MOST_KNOWN = 300
 # trials that may fail, one and all, before experience is asked no more.
 _START = 4
 
-_Key = frozenset[tuple[str, type, Value]]
+_Key = tuple[object, ...]
 
 
 class Choices:
@@ -268,8 +268,11 @@ class Proposal:
 
 
 def _key(config: Config) -> _Key:
-    """The same for equal configurations, whatever the order of their parameters."""
-    return frozenset(zip(config, map(type, config.values()), config.values(), strict=True))
+    """The same for equal configurations, whatever the order of their parameters; 1, 1.0 and True
+    differ."""
+    names = sorted(config)
+    values = [config[name] for name in names]
+    return (*names, *values, *map(type, values))
 
 
 def _most_telling(finished: list[Trial]) -> list[Trial]:

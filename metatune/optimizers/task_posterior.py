@@ -133,7 +133,7 @@ def scaled_by(
 
 
 def _finite(values: Vectors) -> Vectors:
-    """Values [n], of which one is finite, infinite ones as bad as the worst of the others."""
+    """Values [n], at least one of them finite; infinite ones as bad as the worst of the others."""
     failed = ~np.isfinite(values)
     return np.clip(np.where(failed, values[~failed].max(), values), -LARGEST, LARGEST)
 

@@ -26,7 +26,7 @@ OPTIONS = ["--ram", "50MB", "--cost-budget", "1h", "--label", "zone=!a", "--max-
 
 @pytest.fixture(scope="module")
 def cluster_of_three() -> Iterator[dict[str, str]]:
-    """The addresses of three nodes that `metatune cluster up` runs."""
+    """The addresses of three nodes that `metatune cluster up` runs, and its process."""
     command = [*METATUNE, "cluster", "up", "--local", "3", "--json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as up:
         assert up.stdout is not None
@@ -34,7 +34,7 @@ def cluster_of_three() -> Iterator[dict[str, str]]:
         while not lines or lines[-1] != "}\n":
             lines.append(up.stdout.readline())
             assert lines[-1], "the cluster did not start"
-        yield json.loads("".join(lines))
+        yield {**json.loads("".join(lines)), "process": str(up.pid)}
         up.send_signal(signal.SIGTERM)
         up.wait(30)
 
@@ -101,7 +101,8 @@ def test_the_token_is_on_no_command_line_and_in_no_log(
     assert set(OPTIONS) <= set(client.job(job).arguments)
     said = [str(client._client.list_jobs()), client.logs(job), submitted.stdout, submitted.stderr]
     assert not any(token in text for text in [*lines, *said])
-    folders = list(Path(tempfile.gettempdir()).glob(f"metatune-{os.getuid()}-*"))
+    name = f"metatune-{os.getuid()}-{cluster_of_three['process']}-*"
+    folders = list(Path(tempfile.gettempdir()).glob(name))
     written = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
     assert any(path.suffix == ".log" for path in written)
     assert not [path for path in written if token.encode() in path.read_bytes()]

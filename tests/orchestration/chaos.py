@@ -121,6 +121,7 @@ def chaos_cluster(folder: Path) -> Iterator[ChaosCluster]:
         address = json.loads("".join(lines))["address"]
         cluster = ChaosCluster(up, address, folder, temporary, environment)
         yield cluster
+        assert any(map(_is_ours, psutil.process_iter()))
         for node in cluster.added:
             node.terminate()
         up.terminate()
@@ -145,13 +146,15 @@ def _check_no_orphans(before: set[int]) -> None:
 
 
 def _is_ours(process: psutil.Process) -> bool:
-    """Whether it is of Ray, in this network namespace."""
+    """Whether it is of Ray, in this network namespace, and begun by a test of this process: each
+    that runs tests has a home of its own."""
     try:
         mine = Path("/proc/self/ns/net").readlink()
         same = Path(f"/proc/{process.pid}/ns/net").readlink() == mine
         said = " ".join(process.cmdline())
         rays = "ray::" in said or "/ray/" in said or "ray-dashboard" in said
-        return same and rays and is_running(process)
+        at_home = process.environ().get("HOME") == os.environ["HOME"]
+        return same and rays and at_home and is_running(process)
     except (psutil.Error, OSError):
         return False
 
