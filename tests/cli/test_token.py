@@ -26,15 +26,20 @@ OPTIONS = ["--ram", "50MB", "--cost-budget", "1h", "--label", "zone=!a", "--max-
 
 @pytest.fixture(scope="module")
 def cluster_of_three() -> Iterator[dict[str, str]]:
-    """The addresses of three nodes that `metatune cluster up` runs, and its process."""
+    """The addresses of three nodes that `metatune cluster up` runs, and where their files are."""
     command = [*METATUNE, "cluster", "up", "--local", "3", "--json"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as up:
+    with (
+        tempfile.TemporaryDirectory(dir="/tmp", prefix="t") as place,
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, text=True, env={**os.environ, "TMPDIR": place}
+        ) as up,
+    ):
         assert up.stdout is not None
         lines: list[str] = []
         while not lines or lines[-1] != "}\n":
             lines.append(up.stdout.readline())
             assert lines[-1], "the cluster did not start"
-        yield {**json.loads("".join(lines)), "process": str(up.pid)}
+        yield {**json.loads("".join(lines)), "place": place}
         up.send_signal(signal.SIGTERM)
         up.wait(30)
 
@@ -101,8 +106,6 @@ def test_the_token_is_on_no_command_line_and_in_no_log(
     assert set(OPTIONS) <= set(client.job(job).arguments)
     said = [str(client._client.list_jobs()), client.logs(job), submitted.stdout, submitted.stderr]
     assert not any(token in text for text in [*lines, *said])
-    name = f"metatune-{os.getuid()}-{cluster_of_three['process']}-*"
-    folders = list(Path(tempfile.gettempdir()).glob(name))
-    written = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+    written = [p for p in Path(cluster_of_three["place"]).rglob("*") if p.is_file()]
     assert any(path.suffix == ".log" for path in written)
     assert not [path for path in written if token.encode() in path.read_bytes()]
