@@ -52,7 +52,7 @@ class Float:
 
     def to_unit(self, value: Value) -> float:
         """Position of `value` in [0, 1]: 0 at `low`, 1 at `high`."""
-        if not is_number(value) or not self.low <= value <= self.high:
+        if not is_number(value) or not self.contains(value):
             raise ConfigurationError(f"{value!r} is not in {self}")
         low, width = self._edges
         return min(max((self._scaled(value) - low) / width, 0.0), 1.0)
