@@ -87,7 +87,8 @@ class Choices:
                 measured = self._most_expected(carried, _MOST_PAST)
             spread = spread_out(study.space, _SPREAD, derive_seed(seed, 0, 2), given)
             self.configs = measured + spread
-        self.seen = self.see(self.configs)
+        self.keys = [_key(config) for config in self.configs]
+        self.seen = self.see(self.configs, self.keys)
         # What was tried, in the order in which it was first asked for.
         self._rows: dict[_Key, int] = {}
         self._tried = self.seen.rows([])
@@ -96,16 +97,17 @@ class Choices:
 
     def _most_expected(self, configs: list[Config], count: int) -> list[Config]:
         """Those of which the past tasks expect most, best first."""
-        expected = self.see(configs).mean
+        expected = self.see(configs, [_key(config) for config in configs]).mean
         return [configs[row] for row in np.argsort(expected, kind="stable")[:count]]
 
-    def see(self, configs: Sequence[Config]) -> Seen:
-        """Configurations as the prior sees them, each the same whatever the others, to the bit."""
+    def see(self, configs: Sequence[Config], keys: Sequence[_Key]) -> Seen:
+        """Configurations, whose keys are given, as the prior sees them: each the same whatever the
+        others, to the bit."""
         points = self._features.of(configs)
         if self.model is None:
             none = np.zeros(len(points))
             return Seen(none, np.empty((len(points), 0)), points, none)
-        novel = np.asarray([bool(self._known) and _key(c) not in self._known for c in configs])
+        novel = np.asarray([bool(self._known) and key not in self._known for key in keys])
         values = self.model.values(points)
         return Seen.of(values, points, self.weights, novel.astype(np.float64))
 
@@ -115,7 +117,7 @@ class Choices:
         new = {key: c for key, c in zip(keys, configs, strict=True) if key not in self._rows}
         if new:
             self._rows |= {key: len(self._rows) + index for index, key in enumerate(new)}
-            self._tried = Seen.joined([self._tried, self.see(list(new.values()))])
+            self._tried = Seen.joined([self._tried, self.see(list(new.values()), list(new))])
         return self._tried.rows([self._rows[key] for key in keys])
 
 
@@ -147,20 +149,20 @@ class Proposal:
         self._condition()
         if self._nothing_to_go_by():
             return self._told(self._untried(), None)
-        configs, seen = choices.configs, choices.seen
+        configs, keys, seen = choices.configs, choices.keys, choices.seen
         improvements = self._improvements(seen)
         rng = np.random.default_rng(self._seed)
         for _ in range(0 if choices.fixed else _ROUNDS):
             nearby = self._nearby(configs, self._scores(improvements), rng)
-            more = choices.see(nearby)
-            configs, seen = configs + nearby, Seen.joined([seen, more])
+            new = [_key(config) for config in nearby]
+            more = choices.see(nearby, new)
+            configs, keys, seen = configs + nearby, keys + new, Seen.joined([seen, more])
             improvements = np.concatenate([improvements, self._improvements(more)], axis=1)
         scores = self._scores(improvements)
         if per_cost:
             tried = choices.trials(self._configs).points[: len(self._costs)]
             scores = scores / relative_costs(tried, self._costs, seen.points)
         # What was tried comes after all else, and last what is running.
-        keys = [_key(config) for config in configs]
         times = np.asarray([(key in self._tried) + (key in self._pending) for key in keys])
         set_back = (2.0 * scores.max() + 1.0) * times
         chosen = int(np.argmax(scores - set_back))
@@ -176,9 +178,9 @@ class Proposal:
         """The first of those spread out that was not tried; else a random one, if any will do."""
         choices = self._choices
         for seen in (self._tried, self._pending):
-            for config in choices.configs[choices.measured :]:
-                if _key(config) not in seen:
-                    return config
+            for row in range(choices.measured, len(choices.configs)):
+                if choices.keys[row] not in seen:
+                    return choices.configs[row]
             if not choices.fixed:
                 return draw(choices.space, self._trials, self._seed, choices.given).config
         return choices.configs[0]

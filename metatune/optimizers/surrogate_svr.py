@@ -15,7 +15,9 @@ from metatune.parameters import Vectors
 
 # Widths of the kernel that are tried, in units of the median squared distance of points.
 _WIDTHS = (0.3, 1.0, 3.0)
-_COST, _TUBE = 10.0, 0.05
+_COST, _TUBE, _TOLERANCE = 10.0, 0.05, 1e-6
+# Errors that differ by a smaller share are equal.
+_EQUAL = 1e-3
 _LEAST_VARIANCE = 1e-4
 
 
@@ -42,7 +44,9 @@ class SupportVectorSurrogate:
         samples = [rng.integers(len(values), size=len(values)) for _ in range(self.bags)]
         unit = _median_distance(places)
         tried = [self._bagged(places, values, samples, width * unit) for width in _WIDTHS]
-        machines, trust = min(tried, key=lambda one: one[1].error)
+        # Of widths that are equally good rounding would choose one: the least of them.
+        enough = min(trust.error for _, trust in tried) * (1.0 + _EQUAL)
+        machines, trust = next(one for one in tried if one[1].error <= enough)
         return FittedVectors(machines, trust, scale)
 
     def _bagged(
@@ -55,7 +59,7 @@ class SupportVectorSurrogate:
         """A machine for each sample, and what they are worth on what was left out."""
         machines, expected, measured = [], [np.empty(0)], [np.empty(0)]
         for sample in samples:
-            machine = SVR(C=_COST, epsilon=_TUBE, gamma=1.0 / width)
+            machine = SVR(C=_COST, epsilon=_TUBE, gamma=1.0 / width, tol=_TOLERANCE)
             # Else it draws from NumPy's global generator, though nothing depends on the draw.
             machine.random_state = 0
             machines.append(machine.fit(points[sample], values[sample]))
