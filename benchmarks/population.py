@@ -122,7 +122,7 @@ def _merged(files: Sequence[Path], rows: list[Row]) -> list[Row]:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="end within about a minute")
+    parser.add_argument("--quick", action="store_true", help="K=64 alone, and less of all")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there too")
     parser.add_argument("--plot", type=Path, metavar="FILE", help=".svg or .png")
     parser.add_argument(

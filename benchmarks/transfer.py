@@ -89,7 +89,7 @@ def _rows(curves: Curves) -> list[Row]:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="end within a minute")
+    parser.add_argument("--quick", action="store_true", help="one task and seed")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there too")
     parser.add_argument("--data", type=Path, required=True, help="folder of the Parquet tables")
     parser.add_argument("--cache", type=Path, help="folder of finished cells, used and added to")
